@@ -3,6 +3,7 @@
 //!
 //! `run` loads it and checks it with [`Config::validate`]; `serve` takes it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gatewayworker_daemon::{
@@ -121,6 +122,57 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<String>,
 
+    /// Reach other clusters over NATS at URL, nats://host:port; may be given several times [default: none]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GATEWAYWORKER_FEDERATION",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation: Option<Vec<String>>,
+
+    /// The NAME of this cluster among those that NATS joins [default: none]
+    #[arg(long, value_name = "NAME", env = "GATEWAYWORKER_CLUSTER_NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_name: Option<String>,
+
+    /// The key that the clusters sign with, at least 16 characters; better set in the environment [default: none]
+    #[arg(long, value_name = "KEY", env = "GATEWAYWORKER_FEDERATION_KEY", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_key: Option<SecretKey>,
+
+    /// Begin the subjects on NATS with PREFIX [default: gatewayworker.federation]
+    #[arg(long, value_name = "PREFIX", env = "GATEWAYWORKER_FEDERATION_PREFIX")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_prefix: Option<String>,
+
+    /// Authenticate at NATS with the JWT and the key in FILE [default: none]
+    #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_FEDERATION_CREDENTIALS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_credentials: Option<PathBuf>,
+
+    /// Authenticate at NATS with the NKey of SEED; better set in the environment [default: none]
+    #[arg(long, value_name = "SEED", env = "GATEWAYWORKER_FEDERATION_NKEY", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_nkey: Option<SecretKey>,
+
+    /// Trust the authorities in FILE, too, for TLS with NATS [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_FEDERATION_CA")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_ca: Option<PathBuf>,
+
+    /// Show the certificate in FILE to NATS [default: none]
+    #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_FEDERATION_CERTIFICATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_certificate: Option<PathBuf>,
+
+    /// The key of that certificate, in FILE [default: none]
+    #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_FEDERATION_CERTIFICATE_KEY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_certificate_key: Option<PathBuf>,
+
     /// Calls over HTTP.
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
@@ -189,6 +241,26 @@ pub struct Config<A = NoSettings> {
     pub threads: usize,
     /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
     pub metrics_listen: Option<String>,
+    /// The URLs of NATS, which joins this cluster with others; none by default. It needs the cargo feature
+    /// `federation`. A URL may hold a password.
+    #[serde(deserialize_with = "one_or_many")]
+    pub federation: Vec<String>,
+    /// The name of this cluster among those that NATS joins; needed with `federation`.
+    pub cluster_name: Option<String>,
+    /// The key that all joined clusters sign with, at least 16 bytes; needed with `federation`.
+    pub federation_key: SecretKey,
+    /// What subjects on NATS begin with; `gatewayworker.federation` by default.
+    pub federation_prefix: Option<String>,
+    /// A file with a JWT and a key, to authenticate at NATS; `None` for none, the default.
+    pub federation_credentials: Option<PathBuf>,
+    /// The seed of an NKey, to authenticate at NATS; empty for none, the default.
+    pub federation_nkey: SecretKey,
+    /// A PEM file with authorities to trust instead of those of the system, for TLS with NATS.
+    pub federation_ca: Option<PathBuf>,
+    /// A PEM file with a certificate to show to NATS.
+    pub federation_certificate: Option<PathBuf>,
+    /// A PEM file with its key.
+    pub federation_certificate_key: Option<PathBuf>,
     /// TLS with gateways and registers; off by default.
     pub link_tls: LinkTlsConfig,
     /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
@@ -224,6 +296,15 @@ impl<A: Default> Default for Config<A> {
             unix_links: true,
             threads: 0,
             metrics_listen: None,
+            federation: Vec::new(),
+            cluster_name: None,
+            federation_key: SecretKey::default(),
+            federation_prefix: None,
+            federation_credentials: None,
+            federation_nkey: SecretKey::default(),
+            federation_ca: None,
+            federation_certificate: None,
+            federation_certificate_key: None,
             link_tls: LinkTlsConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
@@ -240,6 +321,7 @@ impl<A: DeserializeOwned + Default> Config<A> {
             load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)?;
         config.link_tls = config.link_tls.with_paths_relative_to(cli.common.config.as_deref());
         config.admin = config.admin.with_paths_relative_to(cli.common.config.as_deref());
+        config.take_federation_paths_relative_to(cli.common.config.as_deref());
         Ok(config)
     }
 }
@@ -281,6 +363,12 @@ impl<A> Config<A> {
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
         self.admin.validate(&self.secret_key)?;
         self.link_tls.load_for_connecting()?;
+        #[cfg(feature = "federation")]
+        crate::federation::options(self)?;
+        #[cfg(not(feature = "federation"))]
+        if !self.federation.is_empty() {
+            return Err(ConfigError::NoFederation);
+        }
         self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
@@ -304,11 +392,32 @@ impl<A> Config<A> {
             threads: self.threads,
             metrics_listen: self.metrics_listen,
             admin: self.admin,
+            federation: self.federation,
+            cluster_name: self.cluster_name,
+            federation_key: self.federation_key,
+            federation_prefix: self.federation_prefix,
+            federation_credentials: self.federation_credentials,
+            federation_nkey: self.federation_nkey,
+            federation_ca: self.federation_ca,
+            federation_certificate: self.federation_certificate,
+            federation_certificate_key: self.federation_certificate_key,
             link_tls: self.link_tls,
             http: self.http,
             app: NoSettings {},
         };
         (config, self.app)
+    }
+
+    /// Takes relative paths of the federation's files as beginning at the folder of this configuration file.
+    fn take_federation_paths_relative_to(&mut self, file: Option<&Path>) {
+        let Some(folder) = file.and_then(Path::parent) else { return };
+        let paths = [
+            &mut self.federation_credentials,
+            &mut self.federation_ca,
+            &mut self.federation_certificate,
+            &mut self.federation_certificate_key,
+        ];
+        paths.into_iter().flatten().for_each(|path| *path = folder.join(&path));
     }
 
     pub(crate) fn question_timeout(&self) -> Duration {

@@ -48,6 +48,18 @@ pub enum ConfigError {
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),
+    /// `federation` is set without `cluster_name`.
+    #[error("cluster_name: federation needs a name for this cluster")]
+    NoClusterName,
+    /// One of the two is set without the other.
+    #[error("federation_certificate and federation_certificate_key belong together: set both or none")]
+    FederationCertificate,
+    /// `federation` cannot work.
+    #[error(transparent)]
+    Federation(BoxError),
+    /// The program was built without the cargo feature `federation`.
+    #[error("federation: this program was built without it: build it with `--features federation`")]
+    NoFederation,
     /// A key for calls over HTTP cannot work.
     #[error(transparent)]
     Http(BoxError),

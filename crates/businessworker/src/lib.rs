@@ -53,6 +53,8 @@ mod draining;
 mod epochs;
 mod event_queues;
 mod events;
+#[cfg(feature = "federation")]
+mod federation;
 mod handler;
 mod handler_times;
 mod handshake;

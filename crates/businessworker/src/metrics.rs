@@ -18,6 +18,8 @@ pub(crate) struct WorkerMetrics<E> {
     pub(crate) queues: Weak<EventQueues<E>>,
     pub(crate) timings: Arc<Timings>,
     pub(crate) requests: RequestCounts,
+    #[cfg(feature = "federation")]
+    pub(crate) federation: Option<gatewayworker_federation::Federation>,
 }
 
 impl<E: Events> Source for WorkerMetrics<E> {
@@ -63,6 +65,11 @@ impl<E: Events> Source for WorkerMetrics<E> {
             "Gateways that messages to groups and uids, and questions about them, left out as they have none.",
             self.timings.left_out.load(Ordering::Relaxed),
         );
+        #[cfg(feature = "federation")]
+        {
+            let stats = self.federation.as_ref().map(|joined| joined.stats()).unwrap_or_default();
+            crate::federation::metrics(&stats, into);
+        }
         let requests = into.add(
             Kind::Counter,
             "gatewayworker_http_requests_total",

@@ -25,6 +25,8 @@ use tracing::{error, info, warn};
 use crate::client_map::ClientMap;
 use crate::core::{Clients, Identity, Kept, Unfinished};
 use crate::event_queues::{BUDGET, EventQueues};
+#[cfg(feature = "federation")]
+use crate::federation;
 use crate::handler::{HandlerRunner, Limits};
 use crate::heartbeats::{HeartbeatRuntime, Heartbeats};
 use crate::link::{self, EventLinks, LinkLimits};
@@ -60,6 +62,10 @@ pub enum Error {
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),
+    /// The federation cannot be joined. That NATS is away is no such error.
+    #[cfg(feature = "federation")]
+    #[error(transparent)]
+    Federation(#[from] gatewayworker_federation::Error),
     /// The system has no thread left for the links, their heartbeats, or the metrics.
     #[error("cannot start a thread for the links or the metrics: {0}")]
     Thread(std::io::Error),
@@ -292,6 +298,8 @@ pub async fn serve<E: Events>(
     let metrics_listener = metrics_listener.open(config.metrics_listen.as_deref()).await?;
     let timings = metrics_listener.as_ref().map(|_| Arc::new(Timings::default()));
     let tls = config.link_tls.load_for_connecting()?;
+    #[cfg(feature = "federation")]
+    let federation = federation::join(&config).await?;
     let mut registers = Registers::follow(&config, tls.clone());
     let connector = LinkConnector::default().with_tls(tls).with_unix_links(config.unix_links);
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
@@ -300,7 +308,10 @@ pub async fn serve<E: Events>(
     let process = rand::random();
     let heartbeat_runtime = HeartbeatRuntime::new().map_err(Error::Thread)?;
     let worker = network.enter(|| {
-        WorkerHandle::builder(registers.gateways.clone())
+        let builder = WorkerHandle::builder(registers.gateways.clone());
+        #[cfg(feature = "federation")]
+        let builder = builder.federation(federation.clone().map(|federation| Arc::new(federation) as _));
+        builder
             .secret_key(config.secret_key.clone())
             .connector(connector.clone())
             .question_timeout(config.question_timeout())
@@ -327,13 +338,29 @@ pub async fn serve<E: Events>(
     let interval = config.link_ping_interval();
     let heartbeats = Heartbeats::start(heartbeat_runtime, worker, interval, move || reports.read())
         .map_err(Error::Thread)?;
-    provide_stats(&stats, &queues, &registers);
+    #[cfg(feature = "federation")]
+    let (more_stats, more_problems) = {
+        let (one, other) = (federation.clone(), federation.clone());
+        (
+            move || one.as_ref().map(|joined| federation::stats(&joined.stats())).unwrap_or_default(),
+            move || other.as_ref().map(|joined| joined.stats().problems).unwrap_or_default(),
+        )
+    };
+    #[cfg(not(feature = "federation"))]
+    let (more_stats, more_problems) = (Vec::new, Vec::new);
+    provide_stats(&stats, &queues, &registers, more_stats, more_problems);
     let requests = RequestCounts::default();
     let end_of_metrics = CancellationToken::new();
     let _end_of_metrics = end_of_metrics.clone().drop_guard();
     let mut metrics_ended = None;
     if let (Some(listener), Some(timings)) = (metrics_listener, timings) {
-        let source = WorkerMetrics { queues: Arc::downgrade(&queues), timings, requests: requests.clone() };
+        let source = WorkerMetrics {
+            queues: Arc::downgrade(&queues),
+            timings,
+            requests: requests.clone(),
+            #[cfg(feature = "federation")]
+            federation: federation.clone(),
+        };
         let health = Health::new(stats.clone(), shutdown.clone());
         let exporter = Exporter::new(source, health).with_application(metrics);
         // With the process that takes this one's place, scrapers would get the numbers of either.
@@ -363,6 +390,8 @@ pub async fn serve<E: Events>(
         AbortOnDropHandle::new(tokio::spawn(serving))
     });
     on_ready();
+    #[cfg(feature = "federation")]
+    let serving = federation.map(|federation| federation::Serving::begin(federation, &gateway));
 
     let links = TaskTracker::new();
     let event_links = EventLinks {
@@ -395,6 +424,10 @@ pub async fn serve<E: Events>(
     }
 
     info!("the worker drains");
+    #[cfg(feature = "federation")]
+    if let Some(serving) = &serving {
+        serving.begin_leave();
+    }
     let deadline = Instant::now() + drain_timeout;
     queues.epochs.drain();
     links.close();
@@ -411,6 +444,10 @@ pub async fn serve<E: Events>(
         && let Err(error) = http.await
     {
         error!(%error, "the server for calls over HTTP panicked");
+    }
+    #[cfg(feature = "federation")]
+    if let Some(serving) = serving {
+        serving.left().await;
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });
@@ -493,17 +530,28 @@ fn identity(config: &Config, process: u64) -> Identity {
     identity.with_process(process)
 }
 
-fn provide_stats<E: Events>(stats: &Stats, queues: &Arc<EventQueues<E>>, registers: &Registers) {
+fn provide_stats<E: Events>(
+    stats: &Stats,
+    queues: &Arc<EventQueues<E>>,
+    registers: &Registers,
+    more: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    more_problems: impl Fn() -> Vec<String> + Send + Sync + 'static,
+) {
     stats.provide({
         let queues = Arc::downgrade(queues);
-        move || queues.upgrade().map(|queues| queues.stats()).unwrap_or_default()
+        move || {
+            let mut stats = queues.upgrade().map(|queues| queues.stats()).unwrap_or_default();
+            stats.extend(more());
+            stats
+        }
     });
     stats.provide_problems({
         let (queues, gateways, links) =
             (Arc::downgrade(queues), registers.gateways.clone(), registers.links.clone());
         move || {
             let linked = queues.upgrade().map_or(0, |queues| queues.gateways());
-            problem(linked, &gateways.borrow(), &links).into_iter().collect()
+            let own = problem(linked, &gateways.borrow(), &links);
+            own.into_iter().chain(more_problems()).collect()
         }
     });
 }

@@ -1,37 +1,79 @@
-//! Asking gateways, all at once or one.
+//! Asking gateways, all at once or one; and other clusters at the same time, where there are any.
 //!
 //! `questions.rs` and `select.rs` call these methods; `link/mod.rs` carries each question to its
-//! gateway, and `core` puts the answers together.
+//! gateway, the handle's federation to other clusters, and `core` puts the answers together.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use gatewayworker_protocol::{Command, Question};
+use tokio::time::timeout;
 
-use crate::core::Answers;
+use crate::core::{Answers, Outcome};
+use crate::federation::{ClusterAnswer, ClusterQuestion, Destination, decode_answers};
 use crate::gateway::check_len;
 use crate::link::Link;
 use crate::names::Names;
-use crate::{Error, Gateway, Unreached};
+use crate::{ClusterName, Error, Gateway, Unreached};
 
 impl Gateway {
     /// Asks every gateway the same question at once.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Answers, Error> {
-        self.ask_each(|_, _| Some(question.clone())).await
+        self.ask_named(Names::Any, question).await
     }
 
     /// Asks at once every gateway that may have one of these names. Another one has nobody to tell of.
     pub(crate) async fn ask_named(&self, names: Names, question: Question) -> Result<Answers, Error> {
-        self.ask_each(|_, link| link.interest.may_have(&names).then(|| question.clone())).await
+        let elsewhere =
+            self.federation().map(|_| ClusterQuestion { gateway: None, question: question.clone() });
+        self.ask_each(
+            |_, link| link.interest.may_have(&names).then(|| question.clone()),
+            elsewhere.into_iter().collect(),
+        )
+        .await
     }
 
-    /// Asks at once every gateway for which `question` returns one. A gateway without a
-    /// connection counts as one that did not answer.
+    /// Asks at once every gateway for which `question` returns one, and other clusters what is to be asked `elsewhere`.
     pub(crate) async fn ask_each(
         &self,
         question: impl Fn(SocketAddrV4, &Link) -> Option<Question>,
+        elsewhere: Vec<ClusterQuestion>,
     ) -> Result<Answers, Error> {
+        if elsewhere.is_empty() {
+            return Ok(Answers::new(self.ask_own_gateways(question, None).await?));
+        }
+        let (own, others) = join(self.ask_own_gateways(question, None), self.ask_elsewhere(elsewhere)).await;
+        let mut answers = Answers::new(own?);
+        let links = self.links().all();
+        for ClusterAnswer { cluster, answer } in others {
+            let outcomes = answer.and_then(|answer| decode_answers(answer).ok_or(Unreached::BadAnswer));
+            answers.add_cluster(cluster, outcomes, |gateway| links.contains_key(&gateway));
+        }
+        Ok(answers)
+    }
+
+    async fn ask_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Vec<ClusterAnswer> {
+        let Some(federation) = self.federation() else { return Vec::new() };
+        let within = self.links().settings.question_timeout;
+        let asking = questions.into_iter().filter_map(|question| {
+            let cluster = match question.gateway {
+                None => return Some(federation.ask(Destination::All, question.encode(), within)),
+                Some(gateway) => federation.cluster_of(gateway)?,
+            };
+            Some(federation.ask(Destination::One(&cluster), question.encode(), within))
+        });
+        join_all(asking.collect::<Vec<_>>()).await.into_iter().flatten().collect()
+    }
+
+    /// Asks at once every own gateway for which `question` returns one. A gateway without a
+    /// connection counts as one that did not answer, and so does one that takes longer than `within`.
+    pub(crate) async fn ask_own_gateways(
+        &self,
+        question: impl Fn(SocketAddrV4, &Link) -> Option<Question>,
+        within: Option<Duration>,
+    ) -> Result<Vec<Outcome>, Error> {
         self.links().ready().await;
         self.check_fence()?;
         let links = self.links().all();
@@ -48,9 +90,14 @@ impl Gateway {
         }
         #[cfg(feature = "otel")]
         let _call = self.begin_call(questions.first().map(|(_, _, frame)| frame), || questions.len());
-        let asking =
-            questions.into_iter().map(async |(address, link, frame)| (address, link.ask(frame).await));
-        Ok(Answers::new(join_all(asking).await))
+        let asking = questions.into_iter().map(async |(address, link, frame)| {
+            let answer = match within {
+                None => link.ask(frame).await,
+                Some(within) => timeout(within, link.ask(frame)).await.unwrap_or(Err(Unreached::TimedOut)),
+            };
+            (address, answer)
+        });
+        Ok(join_all(asking).await)
     }
 
     /// Asks one gateway, and reads its answer with `read`, which returns `None` where the
@@ -63,17 +110,44 @@ impl Gateway {
     ) -> Result<T, Error> {
         self.links().ready().await;
         self.check_fence()?;
-        let link = self.links().all().get(&gateway).cloned();
-        let answer = match link {
-            Some(link) => {
-                let frame = Command::Ask(question).into_frame();
-                #[cfg(feature = "otel")]
-                let _call = self.begin_call([&frame], || 1);
-                link.ask(frame).await
-            }
-            None => Err(Unreached::NotKnown),
+        let cluster = match self.federation() {
+            Some(federation) if !self.links().read().contains_key(&gateway) => federation.cluster_of(gateway),
+            _ => None,
+        };
+        let answer = match cluster {
+            None => self.ask_own(gateway, question).await,
+            Some(cluster) => self.ask_one_elsewhere(&cluster, gateway, question).await,
         };
         let answer = answer.and_then(|answer| read(answer).ok_or(Unreached::BadAnswer));
         answer.map_err(|why| Error::Unreached { gateway, why })
+    }
+
+    /// Asks one gateway of the own cluster.
+    pub(crate) async fn ask_own(
+        &self,
+        gateway: SocketAddrV4,
+        question: Question,
+    ) -> Result<Bytes, Unreached> {
+        let link = self.links().all().get(&gateway).cloned().ok_or(Unreached::NotKnown)?;
+        let frame = Command::Ask(question).into_frame();
+        #[cfg(feature = "otel")]
+        let _call = self.begin_call([&frame], || 1);
+        link.ask(frame).await
+    }
+
+    async fn ask_one_elsewhere(
+        &self,
+        cluster: &ClusterName,
+        gateway: SocketAddrV4,
+        question: Question,
+    ) -> Result<Bytes, Unreached> {
+        let federation = self.federation().ok_or(Unreached::NotKnown)?;
+        let question = ClusterQuestion { gateway: Some(gateway), question }.encode();
+        let within = self.links().settings.question_timeout;
+        let answers = federation.ask(Destination::One(cluster), question, within).await;
+        let answer = answers.into_iter().next().ok_or(Unreached::NotKnown)?.answer?;
+        let outcomes = decode_answers(answer).ok_or(Unreached::BadAnswer)?;
+        let own = outcomes.into_iter().find(|(address, _)| *address == gateway);
+        own.map_or(Err(Unreached::BadAnswer), |(_, outcome)| outcome)
     }
 }

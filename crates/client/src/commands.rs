@@ -8,6 +8,8 @@ use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command, GroupId, IdError, Uid, php};
 use serde::Serialize;
 
+use crate::elsewhere::Elsewhere;
+use crate::names::Names;
 use crate::{Delivery, Error, Gateway, SessionData};
 
 impl Gateway {
@@ -82,7 +84,15 @@ impl Gateway {
     ) -> Result<Delivery, Error> {
         let group = group.try_into().map_err(Into::into)?.as_bytes().clone();
         self.links().ready().await;
-        self.tell_all(&Command::Ungroup(group).into_frame())
+        let names = Names::groups([&group]);
+        let frame = Command::Ungroup(group).into_frame();
+        let mut delivery = self.tell_all(&frame)?;
+        if let Some(federation) = self.federation() {
+            let elsewhere = Elsewhere { names, frames: vec![frame], except: Vec::new() };
+            // A group's name is short.
+            elsewhere.into_calls(&**federation)?.publish(&**federation, &mut delivery);
+        }
+        Ok(delivery)
     }
 
     /// Replaces a client's session (`setSession`) with a struct, a map, a

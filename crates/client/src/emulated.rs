@@ -17,12 +17,13 @@ use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command, GroupId, Payload, Uid};
 
 use crate::frames::{Plan, by_gateway, send_to_clients};
-use crate::{AskError, Column, Delivery, Error, Gateway, Unreached, Where};
+use crate::{AskError, ClusterName, Column, Delivery, Error, Gateway, Unreached, Where};
 
 /// Clients that the gateways have named, and the gateways that did not answer.
 struct Found {
     clients: Vec<ClientId>,
     silent: Vec<(SocketAddrV4, Unreached)>,
+    silent_clusters: Vec<(ClusterName, Unreached)>,
 }
 
 /// Sends a message to the clients of these uids, without those in `except`.
@@ -64,7 +65,7 @@ pub(crate) async fn close_groups(
 async fn clients_of_uids(gateway: &Gateway, uids: Vec<Bytes>) -> Result<Found, Error> {
     let uids: Vec<_> = uids.into_iter().map(Uid::new).collect::<Result<_, _>>()?;
     if uids.is_empty() {
-        return Ok(Found { clients: Vec::new(), silent: Vec::new() });
+        return Ok(Found { clients: Vec::new(), silent: Vec::new(), silent_clusters: Vec::new() });
     }
     let clients = gateway.batch_client_ids_by_uid(uids).await;
     found(clients, |by_uid| by_uid.into_values().flatten().collect())
@@ -76,9 +77,9 @@ fn found<T>(
     clients: impl FnOnce(T) -> Vec<ClientId>,
 ) -> Result<Found, Error> {
     match answer {
-        Ok(whole) => Ok(Found { clients: clients(whole), silent: Vec::new() }),
-        Err(AskError::Incomplete { partial, missing }) => {
-            Ok(Found { clients: clients(partial), silent: missing })
+        Ok(whole) => Ok(Found { clients: clients(whole), silent: Vec::new(), silent_clusters: Vec::new() }),
+        Err(AskError::Incomplete { partial, missing, missing_clusters }) => {
+            Ok(Found { clients: clients(partial), silent: missing, silent_clusters: missing_clusters })
         }
         Err(AskError::NotAsked(error)) => Err(error),
     }
@@ -113,6 +114,7 @@ fn tell(
     }
     let mut delivery = gateway.tell_some(&plan)?;
     delivery.unreached.extend(found.silent);
+    delivery.unreached_clusters.extend(found.silent_clusters);
     delivery.unreached.sort_by_key(|(gateway, _)| *gateway);
     Ok(delivery)
 }

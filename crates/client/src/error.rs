@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use gatewayworker_net::PushError;
 use gatewayworker_protocol::IdError;
 
-use crate::SessionError;
+use crate::{ClusterName, SessionError};
 
 /// Why a gateway was not reached, or did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,12 +71,15 @@ impl From<PushError> for Unreached {
 pub struct Delivery {
     /// The gateways that may hold a receiver and were not reached, with the reason.
     pub unreached: Vec<(SocketAddrV4, Unreached)>,
+    /// The other clusters that may hold a receiver and for which NATS has not taken the call, with the reason. Empty without a
+    /// federation. [`ClusterName::unknown`] stands for clusters that nobody knows.
+    pub unreached_clusters: Vec<(ClusterName, Unreached)>,
 }
 
 impl Delivery {
-    /// Whether every gateway concerned was reached.
+    /// Whether every gateway concerned was reached, and NATS has taken what is for other clusters.
     pub fn is_complete(&self) -> bool {
-        self.unreached.is_empty()
+        self.unreached.is_empty() && self.unreached_clusters.is_empty()
     }
 
     /// Adds the outcome at one gateway.
@@ -112,6 +115,17 @@ pub enum Error {
         /// whose `max_message_bytes` is more.
         limit: usize,
     },
+    /// The message does not fit a message of NATS, so that other clusters cannot be reached. Nothing was sent, to the own
+    /// cluster neither.
+    #[error(
+        "a call of {len} bytes to other clusters is over the limit of {limit} bytes that NATS has (max_payload)"
+    )]
+    TooLargeForClusters {
+        /// The length of the call with all that goes with it, in bytes.
+        len: usize,
+        /// The limit of NATS, in bytes.
+        limit: usize,
+    },
     /// A link to the gateway of this handle's event has ended. Nothing was sent. The gateway gives the event
     /// again, unless it delivers at most once. If the gateway is lost, this worker handles the event again.
     #[error(
@@ -136,6 +150,8 @@ pub enum AskError<T> {
         partial: T,
         /// The other gateways, with the reasons.
         missing: Vec<(SocketAddrV4, Unreached)>,
+        /// The other clusters that have not answered, with the reasons. Empty without a federation.
+        missing_clusters: Vec<(ClusterName, Unreached)>,
     },
     /// No gateway was asked.
     NotAsked(Error),
@@ -145,8 +161,8 @@ impl<T> AskError<T> {
     /// Converts the partial answer.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> AskError<U> {
         match self {
-            Self::Incomplete { partial, missing } => {
-                AskError::Incomplete { partial: change(partial), missing }
+            Self::Incomplete { partial, missing, missing_clusters } => {
+                AskError::Incomplete { partial: change(partial), missing, missing_clusters }
             }
             Self::NotAsked(error) => AskError::NotAsked(error),
         }
@@ -156,9 +172,10 @@ impl<T> AskError<T> {
 impl<T> fmt::Display for AskError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Incomplete { missing, .. } => {
+            Self::Incomplete { missing, missing_clusters, .. } => {
                 f.write_str("the answer is incomplete")?;
-                missing.iter().try_for_each(|(gateway, why)| write!(f, "; gateway {gateway}: {why}"))
+                missing.iter().try_for_each(|(gateway, why)| write!(f, "; gateway {gateway}: {why}"))?;
+                missing_clusters.iter().try_for_each(|(cluster, why)| write!(f, "; cluster {cluster}: {why}"))
             }
             Self::NotAsked(error) => error.fmt(f),
         }

@@ -29,7 +29,7 @@ pub(crate) fn send_to_clients(
     ids: Vec<u32>,
     message: &Payload,
 ) -> impl Iterator<Item = (SocketAddrV4, Frame)> {
-    let parts = chunks(ids, |_| ID_COST, room_beside(gateway, message, 0));
+    let parts = chunks(ids, |_| ID_COST, room_beside(gateway.max_frame_len_at(address), message, 0));
     parts.into_iter().map(move |ids| {
         let command = Command::SendToAll { to: Audience::Only(ids), message: message.clone() };
         (address, command.into_frame())
@@ -83,14 +83,24 @@ pub(crate) fn name_chunks(
     message: &Payload,
     ids: usize,
 ) -> Vec<Vec<Bytes>> {
-    chunks(names, name_cost, room_beside(gateway, message, ids))
+    name_chunks_within(gateway.max_frame_len(), names, message, ids)
 }
 
-/// The bytes that a frame with this message and so many client ids has left for a list.
-fn room_beside(gateway: &Gateway, message: &Payload, ids: usize) -> usize {
+/// The same for frames of at most `limit` bytes.
+pub(crate) fn name_chunks_within(
+    limit: usize,
+    names: Vec<Bytes>,
+    message: &Payload,
+    ids: usize,
+) -> Vec<Vec<Bytes>> {
+    chunks(names, name_cost, room_beside(limit, message, ids))
+}
+
+/// The bytes that a frame of at most `limit` bytes with this message and so many client ids has left for a list.
+fn room_beside(limit: usize, message: &Payload, ids: usize) -> usize {
     let (Body::Plain(body) | Body::Php(body)) = &message.body;
     let body = body.len();
-    gateway.max_frame_len().saturating_sub(HEADER_LEN + LIST_COST + body + ids.saturating_mul(ID_COST))
+    limit.saturating_sub(HEADER_LEN + LIST_COST + body + ids.saturating_mul(ID_COST))
 }
 
 /// The most bytes that a name takes in JSON: each byte may be escaped (`\u001f`), or

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::future::join;
 use gatewayworker_net::{LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
@@ -18,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus_state::BusState;
 use crate::event_calls::EventCalls;
+use crate::federation::Federation;
 use crate::link::{Interest, LinkSettings, QuestionObserver};
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
@@ -42,6 +44,8 @@ pub struct Gateway {
 struct Shared {
     links: Arc<Links>,
     bus: BusState,
+    /// Reaches other clusters, if there are any.
+    federation: Option<Arc<dyn Federation>>,
     /// Is told of the session writes of all clones.
     observer: Option<Arc<dyn SessionObserver>>,
     /// Sees the calls of all clones, once it is set.
@@ -55,6 +59,7 @@ struct Shared {
 pub struct GatewayBuilder {
     source: Source,
     settings: LinkSettings,
+    federation: Option<Arc<dyn Federation>>,
 }
 
 enum Source {
@@ -76,7 +81,7 @@ impl GatewayBuilder {
             left_out: None,
             questions: None,
         };
-        Self { source, settings }
+        Self { source, settings, federation: None }
     }
 
     /// Sets the key of the cluster; none by default (the original's `$secretKey`).
@@ -118,6 +123,13 @@ impl GatewayBuilder {
     /// Sets how gateways that are frozen or gone are noticed; see [`Liveness`] for the defaults.
     pub fn liveness(mut self, liveness: Liveness) -> Self {
         self.settings.liveness = liveness;
+        self
+    }
+
+    /// Reaches the clients of other clusters, too; only those of the own cluster by default. It is made by
+    /// `gatewayworker_federation`.
+    pub fn federation(mut self, federation: impl Into<Option<Arc<dyn Federation>>>) -> Self {
+        self.federation = federation.into();
         self
     }
 
@@ -204,6 +216,7 @@ impl GatewayBuilder {
         let shared = Shared {
             links,
             bus: BusState::default(),
+            federation: self.federation,
             observer,
             #[cfg(feature = "otel")]
             call_observer: std::sync::OnceLock::new(),
@@ -252,7 +265,11 @@ impl Gateway {
     /// For a program that sends and ends: without it, some frames may never have left the
     /// process.
     pub async fn finish(&self, limit: Duration) -> Delivery {
-        self.links().finish(limit).await
+        let Some(federation) = self.federation() else { return self.links().finish(limit).await };
+        let (mut delivery, unreached_clusters) =
+            join(self.links().finish(limit), federation.finish(limit)).await;
+        delivery.unreached_clusters = unreached_clusters;
+        delivery
     }
 
     /// The bus that a worker takes part in.
@@ -267,6 +284,11 @@ impl Gateway {
 
     pub(crate) fn links(&self) -> &Links {
         &self.shared.links
+    }
+
+    /// What reaches other clusters.
+    pub(crate) fn federation(&self) -> Option<&Arc<dyn Federation>> {
+        self.shared.federation.as_ref()
     }
 
     /// Fails if the handle is that of an event whose epoch is over, and notes so.
@@ -313,7 +335,8 @@ impl Gateway {
         });
         let (links, calls) = (self.links().all(), self.calls());
         plan.iter().try_for_each(|(address, frame)| {
-            check_len(frame, links.get(address).map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))
+            let Some(link) = links.get(address) else { return self.check_elsewhere(*address, frame) };
+            check_len(frame, link.max_frame_len())
         })?;
         let mut delivery = Delivery::default();
         for (address, frame) in plan {
@@ -321,8 +344,10 @@ impl Gateway {
             if delivery.unreached.last().is_some_and(|(lost, _)| lost == address) {
                 continue;
             }
-            let link = links.get(address).ok_or(Unreached::NotKnown);
-            delivery.note(*address, link.and_then(|link| link.tell(frame, calls)));
+            match links.get(address) {
+                Some(link) => delivery.note(*address, link.tell(frame, calls)),
+                None => self.tell_elsewhere(*address, frame, &mut delivery),
+            }
         }
         Ok(delivery)
     }
@@ -349,27 +374,47 @@ impl Gateway {
         self.check_fence()?;
         #[cfg(feature = "otel")]
         let _call = self.begin_call([frame], || 1);
-        let links = self.links().read();
-        let link = links.get(&gateway).ok_or(Unreached::NotKnown);
-        check_len(frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;
         let mut delivery = Delivery::default();
-        delivery.note(gateway, link.and_then(|link| link.tell(frame, self.calls())));
+        let links = self.links().read();
+        match links.get(&gateway) {
+            Some(link) => {
+                check_len(frame, link.max_frame_len())?;
+                delivery.note(gateway, link.tell(frame, self.calls()));
+            }
+            None => {
+                // What follows signs the frame, and needs no link.
+                drop(links);
+                self.check_elsewhere(gateway, frame)?;
+                self.tell_elsewhere(gateway, frame, &mut delivery);
+            }
+        }
         Ok(delivery)
     }
 
     /// Hands a command to the gateway of a client, once the handle is ready.
     pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
         self.links().ready().await;
-        let joined = match &command {
-            Command::JoinGroup { group, .. } => Some(Name::group(group)),
-            Command::BindUid { uid, .. } => Some(Name::uid(uid)),
-            _ => None,
-        };
+        let joined = joined_name(&command);
         let told = self.tell_one(id.gateway(), &command.into_frame());
         if let (Some(name), Some(link)) = (joined, self.links().read().get(&id.gateway())) {
             link.interest.note_join(name);
         }
         told
+    }
+
+    /// Hands a command that came from another cluster to a gateway of the own one.
+    pub(crate) fn tell_own(&self, gateway: SocketAddrV4, command: Command) -> Result<Delivery, Error> {
+        let joined = joined_name(&command);
+        let frame = command.into_frame();
+        let links = self.links().read();
+        let link = links.get(&gateway).ok_or(Unreached::NotKnown);
+        check_len(&frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;
+        let mut delivery = Delivery::default();
+        delivery.note(gateway, link.and_then(|link| link.tell(&frame, self.calls())));
+        if let (Some(name), Ok(link)) = (joined, link) {
+            link.interest.note_join(name);
+        }
+        Ok(delivery)
     }
 
     fn observers(&self) -> impl Iterator<Item = &Arc<dyn SessionObserver>> {
@@ -382,6 +427,15 @@ impl Gateway {
 
     pub(crate) fn session_merged(&self, id: ClientId, with: &php::Array) {
         self.observers().for_each(|observer| observer.session_merged(id, with));
+    }
+}
+
+/// The name that a command makes a client a member of.
+fn joined_name(command: &Command) -> Option<Name> {
+    match command {
+        Command::JoinGroup { group, .. } => Some(Name::group(group)),
+        Command::BindUid { uid, .. } => Some(Name::uid(uid)),
+        _ => None,
     }
 }
 

@@ -52,6 +52,7 @@
 //! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link/` is one link over
 //!   TCP, `call_connection.rs` one connection of it, and `core/` its protocol without IO.
 //! - `names.rs` and `link/interest.rs` leave gateways out that have none of the groups or uids.
+//! - `federation/` and `elsewhere.rs` reach other clusters, where a handle has them.
 //! - `inspect.rs` asks gateways about themselves, on connections of its own.
 //! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 
@@ -64,13 +65,16 @@ mod call_spans;
 #[cfg(feature = "calls")]
 pub mod calls;
 mod close;
+mod cluster_name;
 mod commands;
 mod core;
 mod decode;
 mod dispatch;
+mod elsewhere;
 mod emulated;
 mod error;
 mod event_calls;
+pub mod federation;
 mod fence;
 mod frames;
 mod gateway;
@@ -90,6 +94,7 @@ mod targets;
 pub mod worker;
 
 pub use close::Closing;
+pub use cluster_name::{ClusterName, ClusterNameError};
 pub use dispatch::CommandFuture;
 pub use error::{AskError, AskResult, Delivery, Error, Unreached};
 pub use gateway::{Gateway, GatewayBuilder};

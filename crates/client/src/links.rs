@@ -115,7 +115,8 @@ impl Links {
         links.values().for_each(|link| link.finish());
         self.wait_until(|| !links.values().any(|link| link.is_live()), limit).await;
         let late = links.iter().filter(|(_, link)| link.is_live());
-        Delivery { unreached: late.map(|(gateway, _)| (*gateway, Unreached::Overloaded)).collect() }
+        let unreached = late.map(|(gateway, _)| (*gateway, Unreached::Overloaded)).collect();
+        Delivery { unreached, ..Delivery::default() }
     }
 
     async fn wait_until(&self, condition: impl Fn() -> bool, limit: Duration) {

@@ -3,7 +3,8 @@
 //! `select` is the original's; the other methods here are made of it, as in the original.
 //! `ask.rs` asks the gateways, and `decode.rs` reads PHP values.
 
-use std::net::SocketAddrV4;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{Key, Value};
@@ -12,6 +13,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use crate::decode;
 use crate::error::AskResult;
+use crate::federation::ClusterQuestion;
 use crate::link::Link;
 use crate::names::Names;
 use crate::{Error, Gateway, SessionData, SessionError};
@@ -144,7 +146,8 @@ impl Gateway {
             let filters = clients.at(gateway, link.interest.may_have(&names))?;
             Some(Question::Select(Some(Select { fields: fields.clone(), filters })))
         };
-        self.ask_each(question).await?.gather(
+        let elsewhere = self.select_elsewhere(&clients, &fields);
+        self.ask_each(question, elsewhere).await?.gather(
             |gateway, answer| {
                 let rows = decode::array(&answer)?;
                 let row = |(id, row): (&Key, &Value)| {
@@ -155,6 +158,30 @@ impl Gateway {
             },
             |all: &mut IndexMap<_, _>, rows| all.extend(rows),
         )
+    }
+
+    /// The questions of a selection for other clusters: about groups and uids for all gateways, about clients for the gateways that
+    /// the own cluster does not have.
+    fn select_elsewhere(&self, clients: &Where, fields: &[Field]) -> Vec<ClusterQuestion> {
+        if self.federation().is_none() {
+            return Vec::new();
+        }
+        let select = |gateway, filters| {
+            let question = Question::Select(Some(Select { fields: fields.to_vec(), filters }));
+            ClusterQuestion { gateway, question }
+        };
+        let mut questions = Vec::new();
+        let has_condition = !clients.is_unconditional();
+        let by_name = Where { client_ids: Vec::new(), has_condition, ..clients.clone() };
+        // No gateway has this address.
+        let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        questions.extend(by_name.at(nobody, true).map(|filters| select(None, filters)));
+        let own = self.links().all();
+        let others: BTreeSet<_> = clients.client_ids.iter().map(ClientId::gateway).collect();
+        for gateway in others.into_iter().filter(|gateway| !own.contains_key(gateway)) {
+            questions.extend(clients.at(gateway, false).map(|filters| select(Some(gateway), filters)));
+        }
+        questions
     }
 
     /// Returns all clients (`getAllClientIdList`).

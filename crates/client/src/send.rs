@@ -6,7 +6,7 @@ use gatewayworker_protocol::{ClientId, GroupId, IdError, Uid};
 
 use crate::dispatch::{CommandFuture, Dispatch, Operation};
 use crate::targets::{Target, ToAll, ToClient, ToClients, ToGroups, ToUids, group_bytes, uid_bytes};
-use crate::{Gateway, OutMessage};
+use crate::{Gateway, OutMessage, elsewhere};
 
 /// A message on its way to `T`; nothing is sent until it is awaited.
 #[must_use = "nothing is sent until it is awaited"]
@@ -121,7 +121,11 @@ impl<T: Target> Operation for Sending<T> {
     }
 
     fn start(self) -> Dispatch {
-        self.to.send(&self.gateway, self.message.into_payload())
+        let message = self.message.into_payload();
+        match self.gateway.federation() {
+            None => self.to.send(&self.gateway, message),
+            Some(federation) => elsewhere::send(&self.gateway, federation, self.to, message),
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use gatewayworker_protocol::{Audience, ClientId, Command, GroupId, IdError, Payload, Uid};
 
 use crate::dispatch::Dispatch;
-use crate::frames::{Plan, by_gateway, name_chunks, send_to_clients, to_each};
+use crate::elsewhere::Elsewhere;
+use crate::frames::{Plan, by_gateway, name_chunks, name_chunks_within, send_to_clients, to_each};
 use crate::names::Names;
 use crate::{Delivery, Error, Gateway, emulated};
 
@@ -17,10 +18,15 @@ use crate::{Delivery, Error, Gateway, emulated};
 pub trait Target: sealed::Target + Send + Unpin + 'static {}
 
 pub(crate) mod sealed {
-    use super::{Dispatch, Gateway, Payload};
+    use super::{Dispatch, Elsewhere, Gateway, Payload};
 
     pub trait Target {
+        /// Sends to receivers at the own gateways.
         fn send(self, gateway: &Gateway, message: Payload) -> Dispatch;
+
+        /// The same send for other clusters, in frames of at most so many bytes; `None` if it goes to clients by their ids, whose gateways
+        /// say where they are.
+        fn elsewhere(&self, message: &Payload, limit: usize) -> Option<Elsewhere>;
     }
 }
 
@@ -61,6 +67,10 @@ impl sealed::Target for ToClient {
         let command = Command::SendToOne { to: self.0.connection_id(), message };
         Dispatch::Done(gateway.tell_one(self.0.gateway(), &command.into_frame()))
     }
+
+    fn elsewhere(&self, _message: &Payload, _limit: usize) -> Option<Elsewhere> {
+        None
+    }
 }
 
 impl Target for ToAll {}
@@ -75,6 +85,12 @@ impl sealed::Target for ToAll {
             vec![Command::SendToAll { to, message: message.clone() }]
         }))
     }
+
+    fn elsewhere(&self, message: &Payload, _limit: usize) -> Option<Elsewhere> {
+        let command = Command::SendToAll { to: Audience::Everyone, message: message.clone() };
+        let except = self.except.clone();
+        Some(Elsewhere { names: Names::Any, frames: vec![command.into_frame()], except })
+    }
 }
 
 impl Target for ToClients {}
@@ -86,6 +102,10 @@ impl sealed::Target for ToClients {
             plan.extend(send_to_clients(gateway, address, ids, &message));
         }
         Dispatch::Done(gateway.tell_some(&plan))
+    }
+
+    fn elsewhere(&self, _message: &Payload, _limit: usize) -> Option<Elsewhere> {
+        None
     }
 }
 
@@ -108,6 +128,14 @@ impl sealed::Target for ToUids {
             chunks.iter().map(command).collect()
         }))
     }
+
+    fn elsewhere(&self, message: &Payload, limit: usize) -> Option<Elsewhere> {
+        // With somebody excepted it asks all clusters for the clients, and sends to each by its id.
+        let uids = self.uids.as_ref().ok().filter(|_| self.except.is_empty())?;
+        let frame = |uids| Command::SendToUid { uids, message: message.clone() }.into_frame();
+        let frames = name_chunks_within(limit, uids.clone(), message, 0).into_iter().map(frame).collect();
+        Some(Elsewhere { names: Names::uids(uids), frames, except: Vec::new() })
+    }
 }
 
 impl Target for ToGroups {}
@@ -127,6 +155,16 @@ impl sealed::Target for ToGroups {
             })
         };
         Dispatch::Done(send())
+    }
+
+    fn elsewhere(&self, message: &Payload, limit: usize) -> Option<Elsewhere> {
+        let groups = self.groups.as_ref().ok()?;
+        let frame = |groups| {
+            Command::SendToGroup { groups, except: Vec::new(), message: message.clone() }.into_frame()
+        };
+        let chunks = name_chunks_within(limit, groups.clone(), message, self.except.len());
+        let frames = chunks.into_iter().map(frame).collect();
+        Some(Elsewhere { names: Names::groups(groups), frames, except: self.except.clone() })
     }
 }
 

@@ -17,6 +17,7 @@ pub use crate::call_connection::CallLinkEnd;
 #[cfg(feature = "otel")]
 pub use crate::call_spans::CallObserver;
 pub use crate::event_calls::{EventCalls, Written, WrittenMark};
+use crate::federation::Federation;
 pub use crate::fence::Fence;
 pub use crate::gateway_list::follow_gateways;
 use crate::link::Link;
@@ -122,6 +123,12 @@ impl WorkerBuilder {
     /// default.
     pub fn left_out_counter(mut self, counter: Option<Arc<AtomicU64>>) -> Self {
         self.builder = self.builder.left_out_counter(counter);
+        self
+    }
+
+    /// Reaches the clients of other clusters, too. See [`GatewayBuilder::federation`].
+    pub fn federation(mut self, federation: Option<Arc<dyn Federation>>) -> Self {
+        self.builder = self.builder.federation(federation);
         self
     }
 

@@ -5,6 +5,8 @@
 //! call failed, a gateway was not reached or the answer is not complete (the part that there is is printed all the
 //! same); 2 for wrong arguments.
 
+#[cfg(feature = "federation")]
+mod federation;
 mod params;
 
 use std::io::{self, Write};
@@ -12,8 +14,8 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
 use gatewayworker_admin::registers;
-use gatewayworker_client::Gateway;
 use gatewayworker_client::calls::{Answer, Call, CallError, calls, find};
+use gatewayworker_client::{Gateway, GatewayBuilder};
 use serde_json::{Value, json};
 
 use crate::cluster_access::{Access, AccessFlags};
@@ -34,6 +36,10 @@ struct Flags {
 
     #[command(flatten)]
     access: AccessFlags,
+
+    #[cfg(feature = "federation")]
+    #[command(flatten)]
+    federation: federation::Flags,
 
     /// Write the answer on several lines
     #[arg(long, global = true, help_heading = "Cluster")]
@@ -99,12 +105,17 @@ fn try_run(cli: &CallCommand) -> anyhow::Result<Value> {
     let access = cli.flags.access.access_or_of(cli.flags.configs.find()?)?;
     let params = params::read(cli.call, &cli.params, &mut io::stdin().lock())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(make(cli.call, params, &access))
+    runtime.block_on(async {
+        let gateway = Gateway::builder(&access.registers);
+        #[cfg(feature = "federation")]
+        let gateway = gateway.federation(cli.flags.federation.join().await?);
+        make(cli.call, params, &access, gateway).await
+    })
 }
 
-async fn make(call: &Call, params: Value, access: &Access) -> anyhow::Result<Value> {
-    let Access { registers, secret_key, tls, question_timeout, .. } = access;
-    let gateway = Gateway::builder(registers)
+async fn make(call: &Call, params: Value, access: &Access, gateway: GatewayBuilder) -> anyhow::Result<Value> {
+    let Access { secret_key, tls, question_timeout, .. } = access;
+    let gateway = gateway
         .secret_key(secret_key.clone())
         .link_tls(tls.clone())
         .question_timeout(*question_timeout)
@@ -118,11 +129,17 @@ async fn make(call: &Call, params: Value, access: &Access) -> anyhow::Result<Val
         Err(error) => Err(error.into()),
         Ok(mut answer) if call.answer == Answer::Delivery => {
             // Commands to a gateway may still be in this process's buffers.
-            let late = gateway.finish(*question_timeout).await.unreached;
+            let late = gateway.finish(*question_timeout).await;
             if let Some(unreached) = answer["unreached"].as_array_mut() {
-                let late =
-                    late.iter().map(|(gateway, why)| json!({"gateway": gateway, "reason": why.code()}));
-                unreached.extend(late);
+                let late = late.unreached.iter();
+                unreached
+                    .extend(late.map(|(gateway, why)| json!({"gateway": gateway, "reason": why.code()})));
+            }
+            let late = late.unreached_clusters.iter();
+            let late = late.map(|(cluster, why)| json!({"cluster": cluster.as_str(), "reason": why.code()}));
+            let late: Vec<Value> = late.collect();
+            if !late.is_empty() && answer.get("unreached_clusters").is_none() {
+                answer["unreached_clusters"] = late.into();
             }
             Ok(answer)
         }
@@ -130,14 +147,17 @@ async fn make(call: &Call, params: Value, access: &Access) -> anyhow::Result<Val
     }
 }
 
-/// Returns the error line for an answer that names gateways which were not reached.
+/// Returns the error line for an answer that names gateways or clusters which were not reached.
 fn not_reached(answer: &Value) -> Option<String> {
-    let unreached = answer.get("unreached")?.as_array().filter(|unreached| !unreached.is_empty())?;
-    let one = |one: &Value| {
-        let text = |name| one[name].as_str().unwrap_or_default().replace('_', " ");
-        format!("gateway {}: {}", text("gateway"), text("reason"))
-    };
-    Some(format!("not reached: {}", unreached.iter().map(one).collect::<Vec<_>>().join("; ")))
+    let all = [("unreached", "gateway"), ("unreached_clusters", "cluster")].map(|(list, kind)| {
+        let list = answer.get(list).and_then(Value::as_array).into_iter().flatten();
+        list.map(move |one| {
+            let text = |name| one[name].as_str().unwrap_or_default();
+            format!("{kind} {}: {}", text(kind), text("reason").replace('_', " "))
+        })
+    });
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| format!("not reached: {}", all.join("; ")))
 }
 
 fn print(answer: &Value, pretty: bool) {

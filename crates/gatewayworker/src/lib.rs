@@ -65,9 +65,11 @@ pub use gatewayworker_businessworker::{
 };
 pub use gatewayworker_channel::Channel;
 pub use gatewayworker_client::{
-    AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, LinkTls, LinkTlsConfig, LinkTlsError,
-    OutMessage, SecretKey, SessionData, SessionError, Uid, Unreached, php,
+    AskError, ClientId, ClusterName, Delivery, Error, Gateway, GroupId, IdError, LinkTls, LinkTlsConfig,
+    LinkTlsError, OutMessage, SecretKey, SessionData, SessionError, Uid, Unreached, php,
 };
+#[cfg(feature = "federation")]
+pub use gatewayworker_federation as federation;
 pub use gatewayworker_router::Router;
 
 /// Compiles the examples in the README, in both languages, and in the guide.

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use axum::http::StatusCode;
-use gatewayworker_client::calls::{Answer, Call, Kind, calls, unreached_schema};
+use gatewayworker_client::calls::{Answer, Call, Kind, calls, unreached_clusters_schema, unreached_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::error::{self, ERROR_KINDS};
@@ -188,6 +188,7 @@ fn error_schema(codes: Vec<&str>, names_gateways: bool) -> Value {
     let mut properties = json!({"code": {"enum": codes}, "message": {"type": "string"}});
     if names_gateways {
         properties["missing"] = unreached_schema();
+        properties["missing_clusters"] = unreached_clusters_schema();
         properties["partial"] = json!({"description": "What did come, in the form of the result"});
     }
     let error = json!({

@@ -75,7 +75,7 @@ async fn publish_changes(room: String, changed: Arc<Notify>, gateway: Gateway, v
 pub(crate) async fn room_numbers(room: &str, gateway: &Gateway, views: &Views) -> Numbers {
     let (people, exact) = match gateway.client_count_by_group(room).await {
         Ok(people) => (Some(people), true),
-        Err(AskError::Incomplete { partial, missing }) => {
+        Err(AskError::Incomplete { partial, missing, .. }) => {
             warn!(room, ?missing, "not all gateways have counted");
             (Some(partial), false)
         }

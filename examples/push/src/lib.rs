@@ -74,7 +74,7 @@ impl Shop {
         match self.gateway.uids_by_group("offers").await {
             Ok(uids) => Ok(Online::Exactly(uids.len())),
             // The library marks an incomplete answer, and the application decides whether it is enough. Here it is.
-            Err(AskError::Incomplete { partial, missing }) => {
+            Err(AskError::Incomplete { partial, missing, .. }) => {
                 eprintln!("{} gateways did not answer", missing.len());
                 Ok(Online::AtLeast(partial.len()))
             }

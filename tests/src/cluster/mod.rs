@@ -188,6 +188,11 @@ impl Cluster {
         self.gateways[n] = self.gateway_on(&self.gateways[n].listeners, self.gateways[n].inner.into()).await;
     }
 
+    /// Changes the configuration of workers that are started from now on.
+    pub fn change_workers(&mut self, change: impl FnOnce(&mut worker::Config)) {
+        change(&mut self.settings.worker);
+    }
+
     /// Starts one more worker that records its events.
     ///
     /// # Panics

@@ -169,7 +169,7 @@ async fn a_hanging_gateway_does_not_delay_the_others() {
     }
     let started = Instant::now();
     let error = soon("the time limit", api.client_ids()).await.unwrap_err();
-    let AskError::Incomplete { partial, missing } = error else { panic!("{error:?}") };
+    let AskError::Incomplete { partial, missing, .. } = error else { panic!("{error:?}") };
     assert_eq!(partial, [id]);
     assert_eq!(missing, [(hung_address.to_string().parse().unwrap(), Unreached::TimedOut)]);
     assert!(started.elapsed() >= limit);

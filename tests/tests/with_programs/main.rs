@@ -5,6 +5,9 @@
 mod admin_page;
 mod channel;
 mod client_guide;
+mod federation;
+mod federation_faults;
+mod federation_move;
 mod http_guide;
 mod listeners;
 mod metrics;
@@ -21,7 +24,18 @@ gatewayworker_tests::tests_with_programs! {
         http_guide::every_call_has_an_example,
         nginx::a_silent_client_is_pinged_before_nginx_closes_it;
     [REDIS] channel::over_redis_an_event_reaches_every_worker_and_a_lost_server_is_found_again;
-    [NATS] channel::over_nats_an_event_reaches_every_worker_and_a_lost_server_is_found_again;
+    [NATS]
+        channel::over_nats_an_event_reaches_every_worker_and_a_lost_server_is_found_again,
+        federation::sends_reach_the_clients_of_all_clusters_once_and_in_order,
+        federation::a_client_of_another_cluster_is_reached_by_its_id_and_excepted_by_it,
+        federation::questions_ask_all_clusters_and_name_the_one_that_does_not_answer,
+        federation::while_nats_is_away_each_cluster_works_alone_and_says_so,
+        federation::a_worker_that_stops_leaves_its_part_to_another,
+        federation::what_is_not_signed_with_the_key_reaches_nobody_and_is_counted,
+        federation::a_message_that_nats_does_not_take_is_refused_with_both_numbers,
+        federation_faults::what_a_dying_nats_server_loses_is_counted_and_the_rest_arrives_once_and_in_order,
+        federation_faults::of_two_regions_each_works_alone_while_their_leaf_node_is_cut,
+        federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP] http_guide::the_program_in_php_pushes;
     [PYTHON] http_guide::the_program_in_python_pushes;

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use serde_json::{Value, json};
 
-use crate::{AskError, Delivery, Error, SessionError, Unreached};
+use crate::{AskError, ClusterName, Delivery, Error, SessionError, Unreached};
 
 /// Why a call by name has no answer, or only a part of it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -34,12 +34,18 @@ pub enum CallError {
     #[error("{0}")]
     Fenced(String),
     /// Not every gateway has answered.
-    #[error("the answer is incomplete{}", missing.iter().map(|(gateway, why)| format!("; gateway {gateway}: {why}")).collect::<String>())]
+    #[error(
+        "the answer is incomplete{}{}",
+        missing.iter().map(|(gateway, why)| format!("; gateway {gateway}: {why}")).collect::<String>(),
+        missing_clusters.iter().map(|(cluster, why)| format!("; cluster {cluster}: {why}")).collect::<String>()
+    )]
     Incomplete {
         /// The answer of the gateways that have answered, in the call's form.
         partial: Value,
         /// The other gateways, with the reasons.
         missing: Vec<(SocketAddrV4, Unreached)>,
+        /// The other clusters that have not answered, with the reasons.
+        missing_clusters: Vec<(ClusterName, Unreached)>,
     },
     /// The client's session cannot be read, or has no JSON form.
     #[error("{0}")]
@@ -64,12 +70,16 @@ impl CallError {
 
     /// Returns the error as JSON: `{"code": …, "error": …}`, where `error` is a sentence.
     /// Where gateways have not answered, it also has `missing`, which names them as
-    /// `unreached` does in a delivery; an incomplete answer is in `partial`.
+    /// `unreached` does in a delivery; an incomplete answer is in `partial`. Where other clusters have not answered,
+    /// `missing_clusters` names them.
     pub fn to_json(&self) -> Value {
         let mut json = json!({"code": self.code(), "error": self.to_string()});
         match self {
-            Self::Incomplete { partial, missing } => {
+            Self::Incomplete { partial, missing, missing_clusters } => {
                 json["missing"] = unreached(missing);
+                if !missing_clusters.is_empty() {
+                    json["missing_clusters"] = unreached_clusters(missing_clusters);
+                }
                 json["partial"] = partial.clone();
             }
             Self::Unreached { gateway, why } => json["missing"] = unreached(&[(*gateway, *why)]),
@@ -88,7 +98,7 @@ impl From<Error> for CallError {
         match error {
             Error::NoGateways => Self::NoGateways,
             Error::Unreached { gateway, why } => Self::Unreached { gateway, why },
-            Error::TooLarge { .. } => Self::TooLarge(error.to_string()),
+            Error::TooLarge { .. } | Error::TooLargeForClusters { .. } => Self::TooLarge(error.to_string()),
             Error::Fenced => Self::Fenced(error.to_string()),
             Error::Id(_) => Self::BadParams(error.to_string()),
             Error::Session(error) => error.into(),
@@ -104,7 +114,12 @@ impl From<SessionError> for CallError {
 
 /// Writes a delivery as JSON.
 pub(super) fn delivery(delivery: Result<Delivery, Error>) -> Result<Value, CallError> {
-    Ok(json!({"unreached": unreached(&delivery?.unreached)}))
+    let delivery = delivery?;
+    let mut json = json!({"unreached": unreached(&delivery.unreached)});
+    if !delivery.unreached_clusters.is_empty() {
+        json["unreached_clusters"] = unreached_clusters(&delivery.unreached_clusters);
+    }
+    Ok(json)
 }
 
 /// Writes the answer of all gateways as the JSON that `form` makes of it.
@@ -114,8 +129,8 @@ pub(super) fn whole<T>(
 ) -> Result<Value, CallError> {
     match answer {
         Ok(answer) => Ok(form(answer)),
-        Err(AskError::Incomplete { partial, missing }) => {
-            Err(CallError::Incomplete { partial: form(partial), missing })
+        Err(AskError::Incomplete { partial, missing, missing_clusters }) => {
+            Err(CallError::Incomplete { partial: form(partial), missing, missing_clusters })
         }
         Err(AskError::NotAsked(error)) => Err(error.into()),
     }
@@ -124,4 +139,9 @@ pub(super) fn whole<T>(
 fn unreached(gateways: &[(SocketAddrV4, Unreached)]) -> Value {
     let one = |(gateway, why): &(SocketAddrV4, Unreached)| json!({"gateway": gateway, "reason": why.code()});
     gateways.iter().map(one).collect()
+}
+
+fn unreached_clusters(clusters: &[(ClusterName, Unreached)]) -> Value {
+    let one = |(cluster, why): &(ClusterName, Unreached)| json!({"cluster": cluster.as_str(), "reason": why.code()});
+    clusters.iter().map(one).collect()
 }

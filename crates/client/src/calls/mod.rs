@@ -41,7 +41,7 @@ pub use call::{Answer, Call};
 pub use error::CallError;
 pub use param_kind::{Kind, Param};
 use params::Params;
-pub use schema::unreached_schema;
+pub use schema::{unreached_clusters_schema, unreached_schema};
 
 use crate::Gateway;
 
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn an_error_is_json_too() {
         let missing = vec![("127.0.0.1:2300".parse().unwrap(), crate::Unreached::TimedOut)];
-        let error = CallError::Incomplete { partial: json!(3), missing };
+        let error = CallError::Incomplete { partial: json!(3), missing, missing_clusters: Vec::new() };
         let expected = json!({
             "code": "incomplete",
             "error": "the answer is incomplete; gateway 127.0.0.1:2300: no answer in time",

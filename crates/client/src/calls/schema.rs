@@ -69,7 +69,10 @@ impl Answer {
         match self {
             Self::Delivery => json!({
                 "type": "object",
-                "properties": {"unreached": unreached_schema()},
+                "properties": {
+                    "unreached": unreached_schema(),
+                    "unreached_clusters": unreached_clusters_schema(),
+                },
                 "required": ["unreached"],
             }),
             Self::Flag => json!({"type": "boolean"}),
@@ -118,13 +121,25 @@ impl Answer {
 
 /// Returns the schema of `unreached` in a delivery, which is also that of `missing` in an error.
 pub fn unreached_schema() -> Value {
-    let reason =
-        json!({"enum": ["not_known", "not_connected", "overloaded", "timed_out", "lost", "bad_answer"]});
     list_of(json!({
         "type": "object",
-        "properties": {"gateway": {"type": "string"}, "reason": reason},
+        "properties": {"gateway": {"type": "string"}, "reason": reason()},
         "required": ["gateway", "reason"],
     }))
+}
+
+/// Returns the schema of `unreached_clusters` in a delivery, which is also that of `missing_clusters` in an error. Neither is there
+/// without a federation.
+pub fn unreached_clusters_schema() -> Value {
+    list_of(json!({
+        "type": "object",
+        "properties": {"cluster": {"type": "string"}, "reason": reason()},
+        "required": ["cluster", "reason"],
+    }))
+}
+
+fn reason() -> Value {
+    json!({"enum": ["not_known", "not_connected", "overloaded", "timed_out", "lost", "bad_answer"]})
 }
 
 fn client_id() -> Value {

@@ -305,6 +305,6 @@ fn a_gateway_that_dies_while_two_are_asked_makes_the_answer_incomplete() {
     });
     let answer = Answers::new(outcomes.collect())
         .gather(|_, answer: Bytes| Some(answer.len()), |sum: &mut usize, part| *sum += part);
-    let Err(AskError::Incomplete { partial: 4, missing }) = answer else { panic!("{answer:?}") };
+    let Err(AskError::Incomplete { partial: 4, missing, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(missing, [(gateways[1], Unreached::Lost)]);
 }

@@ -61,7 +61,7 @@ async fn a_question_of_a_frozen_gateway_fails_in_its_time_and_names_the_gateway(
     assert!(error.to_string().contains(&frozen.address.to_string()), "{error}");
 
     let error = gateway.client_count().await.unwrap_err();
-    let AskError::Incomplete { partial: 3, missing } = &error else { panic!("{error:?}") };
+    let AskError::Incomplete { partial: 3, missing, .. } = &error else { panic!("{error:?}") };
     assert_eq!(missing.iter().map(|(gateway, _)| *gateway).collect::<Vec<_>>(), [frozen.address]);
     assert!(error.to_string().contains(&frozen.address.to_string()), "{error}");
 }

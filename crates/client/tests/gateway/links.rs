@@ -75,7 +75,7 @@ async fn a_gateway_that_never_reads_delays_no_other_and_is_named_once_its_outbox
     assert_eq!(unreached, [(deaf_address, Unreached::Overloaded)]);
     fake.answer_with(|_| Some(b"i:3;".to_vec()));
     let error = soon(gateway.client_count()).await.unwrap_err();
-    let AskError::Incomplete { partial: 3, missing } = error else { panic!("{error:?}") };
+    let AskError::Incomplete { partial: 3, missing, .. } = error else { panic!("{error:?}") };
     assert_eq!(missing, [(deaf_address, Unreached::Overloaded)]);
     // Nor does it go unsaid that what was handed to its link never left.
     let delivery = gateway.finish(Duration::from_millis(100)).await;

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod clusters;
 mod emulated;
 #[path = "../fake/mod.rs"]
 mod fake;

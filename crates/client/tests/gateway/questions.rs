@@ -44,7 +44,7 @@ async fn an_incomplete_answer_is_an_error_that_carries_the_partial_answer() {
     let addresses = listed(&[one.address, silent.address, dead]).1;
     let gateway = Gateway::following(addresses).question_timeout(Duration::from_millis(300)).connect();
     let error = gateway.client_count().await.unwrap_err();
-    let AskError::Incomplete { partial: 3, mut missing } = error else { panic!("{error:?}") };
+    let AskError::Incomplete { partial: 3, mut missing, .. } = error else { panic!("{error:?}") };
     missing.sort_by_key(|(_, why)| *why == Unreached::NotConnected);
     assert_eq!(missing, [(silent.address, Unreached::TimedOut), (dead, Unreached::NotConnected)]);
 }
@@ -56,7 +56,7 @@ async fn an_unreadable_answer_counts_as_missing() {
     for nonsense in [&b"N"[..], b"b:0", b"a:1:{i:0;O:1:\"A\":0:{}}", b"s:1:\"x\";"] {
         fake.answer_with(move |_| Some(nonsense.to_vec()));
         let error = gateway.client_ids_by_uid("u").await.unwrap_err();
-        let AskError::Incomplete { partial, missing } = error else { panic!("{error:?}") };
+        let AskError::Incomplete { partial, missing, .. } = error else { panic!("{error:?}") };
         assert_eq!((partial, missing), (vec![], vec![(fake.address, Unreached::BadAnswer)]));
     }
 }

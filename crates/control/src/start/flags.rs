@@ -1,6 +1,5 @@
 //! The flags of `start`, which `restart` has too.
 
-#[cfg(unix)]
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +51,14 @@ pub struct StartFlags {
     #[command(flatten)]
     pub(crate) admin: gatewayworker_admin::Flags,
 
+    /// Reach other clusters over NATS at URL, as the worker's flag of that name does [default without a URL: nats://127.0.0.1:4222]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "nats://127.0.0.1:4222")]
+    pub(crate) federation: Option<String>,
+
+    /// The NAME of this cluster among those that NATS joins, as the worker's flag of that name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster_name: Option<String>,
+
     /// Be the process in the background
     #[cfg(unix)]
     #[arg(long, hide = true, conflicts_with = "daemon")]
@@ -69,6 +76,13 @@ impl StartFlags {
     #[cfg(not(unix))]
     pub(super) fn in_background(&self) -> bool {
         false
+    }
+
+    /// Returns the worker's own flags among these.
+    pub(super) fn for_worker(&self) -> Vec<OsString> {
+        let flags = [("--federation", &self.federation), ("--cluster-name", &self.cluster_name)];
+        let given = flags.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        given.flat_map(|(flag, value)| [flag.into(), value.into()]).collect()
     }
 
     pub(super) fn log_format(&self) -> LogFormat {
@@ -115,6 +129,7 @@ impl StartFlags {
         for host in self.admin.admin_hosts.iter().flatten() {
             arguments.extend(["--admin-hosts".into(), host.into()]);
         }
+        arguments.extend(self.for_worker());
         if let Some(format) = self.log_format {
             arguments.extend(["--log-format".into(), format.name().into()]);
         }

@@ -37,6 +37,9 @@ pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
                 warn!("there is no {}, the {name} runs with its defaults", file.display());
             }
         }
+        if name == "businessworker" {
+            arguments.extend(flags.for_worker());
+        }
         // A name without a slash would be looked for in PATH.
         let program = own.map(|own| std::path::absolute(own).unwrap_or(own.clone()));
         let program = program.unwrap_or(this.clone());
@@ -144,6 +147,16 @@ mod tests {
             variables,
             expected.map(|(daemon, at)| (format!("GATEWAYWORKER_{daemon}_METRICS_LISTEN"), at))
         );
+    }
+
+    #[test]
+    fn the_worker_alone_is_told_of_other_clusters() {
+        let daemons = plan(&flags(&["--federation", "--cluster-name", "sh-1"])).unwrap();
+        let expected = ["--federation", "nats://127.0.0.1:4222", "--cluster-name", "sh-1"];
+        assert_eq!(daemons[1].arguments[1..], expected);
+        assert_eq!(daemons[0].arguments, ["register"]);
+        let daemons = plan(&flags(&["--federation", "nats://10.0.0.9:4222"])).unwrap();
+        assert_eq!(daemons[1].arguments[1..], ["--federation", "nats://10.0.0.9:4222"]);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl From<CallError> for ApiError {
         };
         let mut api_error = kind.because(format!("{error}{advice}"));
         let mut all = error.to_json();
-        for name in ["partial", "missing"] {
+        for name in ["partial", "missing", "missing_clusters"] {
             api_error.details.extend(all.get_mut(name).map(|value| (name, value.take())));
         }
         api_error
@@ -180,7 +180,14 @@ mod tests {
             (CallError::TooLarge("x".into()), 413),
             (CallError::NoGateways, 503),
             (CallError::Unreached { gateway: missing()[0].0, why: Unreached::Lost }, 502),
-            (CallError::Incomplete { partial: json!([1]), missing: missing() }, 502),
+            (
+                CallError::Incomplete {
+                    partial: json!([1]),
+                    missing: missing(),
+                    missing_clusters: Vec::new(),
+                },
+                502,
+            ),
             (CallError::BadSession("x".into()), 422),
         ];
         for (error, status) in errors {

@@ -186,7 +186,7 @@ impl Backend {
 fn accept_partial<T>(answer: Result<T, AskError<T>>) -> Result<(T, bool), Refusal> {
     match answer {
         Ok(whole) => Ok((whole, true)),
-        Err(AskError::Incomplete { partial, missing }) => {
+        Err(AskError::Incomplete { partial, missing, .. }) => {
             tracing::warn!(?missing, "not all gateways have answered");
             Ok((partial, false))
         }

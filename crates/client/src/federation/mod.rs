@@ -1,0 +1,76 @@
+//! Other clusters: the port through which a handle reaches them, and the way in for what they say.
+//!
+//! A handle that was built with a [`Federation`] tells its own gateways first, and hands the same call to it (`send.rs`,
+//! `gateway.rs`); it asks both at once (`ask.rs`). `gatewayworker_federation` implements the port over NATS: it signs and
+//! carries the bytes of a [`ClusterCall`] and of a [`ClusterQuestion`] and does not look into them. In another cluster a worker gives
+//! them to its [`OwnCluster`], which reaches its own gateways and never another cluster.
+
+mod answer;
+mod call;
+mod own_cluster;
+mod question;
+mod reading;
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatewayworker_protocol::interest::Name;
+
+pub(crate) use answer::decode_answers;
+pub use call::{CallError, ClusterCall};
+pub(crate) use call::{at_gateway_len, encode_at_gateway, encode_everywhere};
+pub use own_cluster::OwnCluster;
+pub use question::ClusterQuestion;
+
+use crate::{ClusterName, Unreached};
+
+/// The clusters that a call is for.
+#[derive(Debug, Clone, Copy)]
+pub enum Destination<'a> {
+    /// All other clusters.
+    All,
+    /// All other clusters that may have a client of one of these groups and uids.
+    Names(&'a [Name]),
+    /// This cluster.
+    One(&'a ClusterName),
+}
+
+/// What a cluster has answered.
+#[derive(Debug, Clone)]
+pub struct ClusterAnswer {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// What its [`OwnCluster::answer`] has returned; or why nothing came.
+    pub answer: Result<Bytes, Unreached>,
+}
+
+/// A question that is asked: one answer for each cluster.
+pub type Asking = Pin<Box<dyn Future<Output = Vec<ClusterAnswer>> + Send>>;
+
+/// What was handed over is being written: returns the clusters for which it may not have been.
+pub type Finishing = Pin<Box<dyn Future<Output = Vec<(ClusterName, Unreached)>> + Send>>;
+
+/// What reaches other clusters.
+pub trait Federation: fmt::Debug + Send + Sync + 'static {
+    /// The longest call that [`publish`](Self::publish) takes, in bytes, as far as it is known.
+    fn max_call_len(&self) -> usize;
+
+    /// The other cluster that has the gateway with this address; `None` if none is known to have it, or if the own cluster has it.
+    fn cluster_of(&self, gateway: SocketAddrV4) -> Option<ClusterName>;
+
+    /// Publishes an encoded [`ClusterCall`]. Waits for nothing.
+    ///
+    /// # Errors
+    /// The clusters for which it was meant, where it was not handed over; [`ClusterName::unknown`] if none is known.
+    fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>>;
+
+    /// Asks clusters an encoded [`ClusterQuestion`], all at once: all that are known, or this one. Returns within this time. Where no
+    /// cluster can be known, [`ClusterName::unknown`] has not answered.
+    fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking;
+
+    /// Waits until what was published is written, for at most this time.
+    fn finish(&self, within: Duration) -> Finishing;
+}

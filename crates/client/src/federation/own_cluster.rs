@@ -1,0 +1,98 @@
+//! [`OwnCluster`]: does for other clusters what they say, at the own gateways only.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatewayworker_protocol::{Audience, ClientId, Command, Question};
+use tokio::time::timeout;
+
+use super::answer::encode_answers;
+use super::{CallError, ClusterCall, ClusterQuestion};
+use crate::core::Outcome;
+use crate::frames::to_each;
+use crate::link::Link;
+use crate::names::Names;
+use crate::{Delivery, Error, Gateway, Unreached};
+
+/// The own cluster, for what other clusters say. Nothing that it does reaches another cluster.
+#[derive(Debug, Clone)]
+pub struct OwnCluster {
+    gateway: Gateway,
+}
+
+impl OwnCluster {
+    /// The cluster of this handle.
+    pub fn of(gateway: &Gateway) -> Self {
+        Self { gateway: gateway.clone() }
+    }
+
+    /// Waits until the gateways are known, for as long as a question may take.
+    pub async fn ready(&self) {
+        self.gateway.links().ready().await;
+    }
+
+    /// The addresses of the gateways that are connected.
+    pub fn gateways(&self) -> Vec<SocketAddrV4> {
+        self.gateway.connected_gateways()
+    }
+
+    /// Obeys an encoded [`ClusterCall`]. Waits for nothing.
+    ///
+    /// # Errors
+    /// When the bytes are no call. What became of the call itself is in the other result.
+    pub fn obey(&self, call: Bytes) -> Result<Result<Delivery, Error>, CallError> {
+        Ok(match ClusterCall::decode(call)? {
+            ClusterCall::Everywhere { command, except } => self.tell_everywhere(command, except),
+            ClusterCall::AtGateway { gateway, command } => self.gateway.tell_own(gateway, command),
+        })
+    }
+
+    fn tell_everywhere(&self, command: Command, except: Vec<ClientId>) -> Result<Delivery, Error> {
+        let names = match &command {
+            Command::SendToGroup { groups, .. } => Names::groups(groups),
+            Command::SendToUid { uids, .. } => Names::uids(uids),
+            Command::Ungroup(group) => Names::groups([group]),
+            _ => Names::Any,
+        };
+        to_each(&self.gateway, &names, except, |except| {
+            vec![match &command {
+                Command::SendToGroup { groups, message, .. } => {
+                    Command::SendToGroup { groups: groups.clone(), except, message: message.clone() }
+                }
+                Command::SendToAll { message, .. } if !except.is_empty() => {
+                    Command::SendToAll { to: Audience::Except(except), message: message.clone() }
+                }
+                other => other.clone(),
+            }]
+        })
+    }
+
+    /// Asks the own gateways an encoded [`ClusterQuestion`], and returns their answers as bytes for the asker; `None` if the bytes are
+    /// no question. A gateway that does not answer within this time is one that has not: the answers of the others go to the asker in time.
+    pub async fn answer(&self, question: Bytes, within: Duration) -> Option<Bytes> {
+        let ClusterQuestion { gateway, question } = ClusterQuestion::decode(question)?;
+        let outcomes = match gateway {
+            Some(gateway) => {
+                let answer = timeout(within, self.gateway.ask_own(gateway, question)).await;
+                vec![(gateway, answer.unwrap_or(Err(Unreached::TimedOut)))]
+            }
+            None => self.ask_all(question, within).await,
+        };
+        Some(encode_answers(&outcomes))
+    }
+
+    async fn ask_all(&self, question: Question, within: Duration) -> Vec<Outcome> {
+        let names = match &question {
+            Question::ConnectionsByUid(uid) => Names::uids([uid]),
+            Question::BatchConnectionsByUid(uids) => Names::uids(uids),
+            Question::Count(Some(group)) | Question::SessionsByGroup(group) => Names::groups([group]),
+            Question::BatchCount(groups) => Names::groups(groups),
+            _ => Names::Any,
+        };
+        let question = |_, link: &Link| link.interest.may_have(&names).then(|| question.clone());
+        let asked = self.gateway.ask_own_gateways(question, Some(within));
+        // Without a gateway there is no client either.
+        asked.await.unwrap_or_default()
+    }
+}

@@ -1,0 +1,37 @@
+//! What decides in a federation: plain data, without sockets, tasks and clocks.
+//!
+//! - [`Key`], [`Envelope`]: messages and their signatures,
+//! - [`Subjects`], [`Slots`]: where they go,
+//! - [`Outbound`]: numbers what a process sends,
+//! - [`Inbound`]: which messages are accepted, and how many were missed,
+//! - [`Workers`]: which worker of the own cluster subscribes to which partition,
+//! - [`Clusters`]: the other clusters,
+//! - [`ClockCheck`]: whether this host's clock is wrong.
+//!
+//! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
+//! The rules are in `docs/decisions/0013-federation.md`.
+
+mod clock;
+mod clusters;
+mod envelope;
+mod hash;
+mod inbound;
+mod outbound;
+mod partitions;
+mod slots;
+mod subjects;
+mod workers;
+
+pub(crate) use clock::ClockCheck;
+pub(crate) use clusters::{Clusters, Heard, Presence};
+pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
+pub(crate) use inbound::{Accepted, Inbound, Rejection};
+pub(crate) use outbound::Outbound;
+pub(crate) use partitions::{Partition, Partitions};
+pub(crate) use slots::Slots;
+pub(crate) use subjects::Subjects;
+pub(crate) use workers::{Hello, Workers};
+
+/// How long a process listens before it takes the clusters and workers that it has heard of for all that there are, in ms: longer than the
+/// time between two of their announcements.
+pub(crate) const LISTEN_MS: u64 = 1_500;

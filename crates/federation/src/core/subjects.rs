@@ -1,0 +1,102 @@
+//! [`Subjects`]: the subjects of NATS on which clusters speak.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use gatewayworker_client::ClusterName;
+
+use super::partitions::Partition;
+use super::slots::{Slot, Slots};
+
+/// The subjects below one prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct Subjects {
+    prefix: Arc<str>,
+}
+
+impl Subjects {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// Where a message for clusters in these slots goes.
+    pub(crate) fn send(&self, partition: Partition, slots: Slots) -> String {
+        self.slots(partition, |slot| if slots.has(slot) { "1" } else { "0" })
+    }
+
+    /// What the owner of a partition in a cluster of this slot subscribes to.
+    pub(crate) fn sent_to(&self, partition: Partition, own: Slot) -> String {
+        self.slots(partition, |slot| if slot == own { "1" } else { "*" })
+    }
+
+    fn slots(&self, partition: Partition, token: impl Fn(Slot) -> &'static str) -> String {
+        let mut subject = String::with_capacity(self.prefix.len() + 10 + 2 * usize::from(Slots::COUNT));
+        // Writing to a text never fails.
+        let _ = write!(subject, "{}.send.{}", self.prefix, partition.number());
+        for slot in Slots::every() {
+            subject.push('.');
+            subject.push_str(token(slot));
+        }
+        subject
+    }
+
+    /// Where the workers of a cluster announce themselves to each other.
+    pub(crate) fn workers(&self, cluster: &ClusterName) -> String {
+        format!("{}.worker.{cluster}", self.prefix)
+    }
+
+    /// Where a cluster is announced to all others.
+    pub(crate) fn cluster(&self, cluster: &ClusterName) -> String {
+        format!("{}.cluster.{cluster}", self.prefix)
+    }
+
+    /// Where all clusters are announced.
+    pub(crate) fn clusters(&self) -> String {
+        format!("{}.cluster.*", self.prefix)
+    }
+
+    /// Where a cluster is asked.
+    pub(crate) fn ask(&self, cluster: &ClusterName) -> String {
+        format!("{}.ask.{cluster}", self.prefix)
+    }
+
+    /// Where answers for a process go; the number of the question is the last token.
+    pub(crate) fn answers(&self, process: u64) -> String {
+        format!("{}.answer.{process:016x}.*", self.prefix)
+    }
+
+    /// Where the answer to one question goes.
+    pub(crate) fn answer(&self, process: u64, question: u64) -> String {
+        format!("{}.answer.{process:016x}.{question}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a nats-server matches: token by token.
+    fn matches(filter: &str, subject: &str) -> bool {
+        let (filter, subject): (Vec<_>, Vec<_>) = (filter.split('.').collect(), subject.split('.').collect());
+        filter.len() == subject.len()
+            && filter.iter().zip(subject).all(|(wanted, token)| *wanted == "*" || *wanted == token)
+    }
+
+    #[test]
+    fn a_message_goes_to_the_slots_that_it_is_for_and_to_one_partition() {
+        let subjects = Subjects::new("gatewayworker.federation");
+        let partition = Partition::of(7);
+        for for_slot in Slots::every() {
+            let subject = subjects.send(partition, Slots::NONE.with(for_slot));
+            assert!(subject.split('.').count() <= 32);
+            for own in Slots::every() {
+                for heard in Partition::all() {
+                    let arrives = matches(&subjects.sent_to(heard, own), &subject);
+                    assert_eq!(arrives, own == for_slot && heard == partition);
+                }
+            }
+            let everybody = subjects.send(partition, Slots::ALL);
+            assert!(matches(&subjects.sent_to(partition, for_slot), &everybody));
+        }
+    }
+}

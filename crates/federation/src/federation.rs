@@ -1,0 +1,218 @@
+//! [`Federation`]: the handle, and the client library's port to other clusters.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use gatewayworker_client::federation::{self as port, Asking, Destination, Finishing};
+use gatewayworker_client::{ClusterName, Unreached};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info};
+
+use crate::asking;
+use crate::connection::connect;
+use crate::core::{Content, Heard, Key, Rejection, Subjects};
+use crate::options::{Error, Options};
+use crate::shared::{Shared, unix_ms};
+use crate::stats::{Counts, Stats};
+
+/// How long [`Federation::join`] waits for a connection: the first send shall not fail for that.
+const FIRST_CONNECT: Duration = Duration::from_secs(1);
+
+/// A process's part in a federation. Its connection ends with the last clone.
+#[derive(Clone)]
+pub struct Federation {
+    pub(crate) shared: Arc<Shared>,
+    _tasks: Arc<Vec<AbortOnDropHandle<()>>>,
+}
+
+impl Federation {
+    /// Joins a federation: sends and questions may go to other clusters from now on. Waits up to a second for the connection to NATS, which is made
+    /// in the background, and made again whenever it is lost.
+    ///
+    /// A worker also [serves](Self::serve) the other clusters.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When the options cannot work.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn join(options: Options) -> Result<Self, Error> {
+        options.validate()?;
+        let counts = Arc::<Counts>::default();
+        let (state, mut connected) = watch::channel(false);
+        let state = Arc::new(state);
+        let client = connect(&options, state.clone(), counts.clone()).await?;
+        let subjects = Subjects::new(&options.prefix);
+        let key = Key::new(options.key.expose().as_bytes()).for_prefix(&options.prefix);
+        let shared = Arc::new(Shared::new(client, key, subjects, options.cluster, connected.clone(), counts));
+        let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
+        let answers = shared.client.subscribe(shared.subjects.answers(shared.process)).await?;
+        let tasks = vec![
+            AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone(), state))),
+            AbortOnDropHandle::new(tokio::spawn(follow_clusters(shared.clone(), clusters))),
+            AbortOnDropHandle::new(tokio::spawn(asking::follow_answers(shared.clone(), answers))),
+        ];
+        let _ = timeout(FIRST_CONNECT, connected.wait_for(|connected| *connected)).await;
+        Ok(Self { shared, _tasks: Arc::new(tasks) })
+    }
+
+    /// What was sent and heard so far.
+    pub fn stats(&self) -> Stats {
+        let clusters = self.shared.clusters().others().map(ToString::to_string).collect();
+        let missed = {
+            let inbound = self.shared.inbound();
+            (inbound.missed(), inbound.late())
+        };
+        let problems = self.problems();
+        Stats { problems, ..self.shared.counts.read(self.shared.is_connected(), missed, clusters) }
+    }
+
+    /// What an operator has to mend.
+    fn problems(&self) -> Vec<String> {
+        let clusters = self.shared.clusters();
+        let overlap = |cluster: &ClusterName| {
+            format!(
+                "federation: cluster {cluster} has the address of a gateway of this cluster, and is not heard"
+            )
+        };
+        let mut problems: Vec<_> = clusters.overlapping().map(overlap).collect();
+        if clusters.own_name_is_used_twice(self.shared.now_ms()) {
+            problems.push(format!("federation: two clusters have the name {}", self.shared.own));
+        }
+        let off = self.shared.clock().off(self.shared.now_ms());
+        if off > 0 {
+            problems.push(format!(
+                "federation: the clocks of {off} processes differ from this host's by more than 30 s"
+            ));
+        }
+        problems
+    }
+
+    /// Whether NATS is connected, and whenever that changes.
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.shared.connected.clone()
+    }
+}
+
+impl port::Federation for Federation {
+    fn max_call_len(&self) -> usize {
+        self.shared.max_call_len()
+    }
+
+    fn cluster_of(&self, gateway: SocketAddrV4) -> Option<ClusterName> {
+        self.shared.clusters().of_gateway(gateway).cloned()
+    }
+
+    fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>> {
+        match self.shared.publish_call(to, call) {
+            Ok(()) => {
+                self.shared.counts.published.add_one();
+                Ok(())
+            }
+            Err(why) => {
+                self.shared.counts.not_published.add_one();
+                Err(match to {
+                    Destination::One(cluster) => vec![(cluster.clone(), why)],
+                    Destination::All | Destination::Names(_) => self.shared.all_missed(why),
+                })
+            }
+        }
+    }
+
+    fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking {
+        let to = match to {
+            Destination::One(cluster) => Some(cluster.clone()),
+            Destination::All | Destination::Names(_) => None,
+        };
+        Box::pin(asking::ask(self.shared.clone(), to, question, within))
+    }
+
+    fn finish(&self, within: Duration) -> Finishing {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            if !shared.is_connected() {
+                // What is sent now is refused. What was sent before may still wait for a connection.
+                let is_written = shared.is_written();
+                return if is_written { Vec::new() } else { shared.all_missed(Unreached::NotConnected) };
+            }
+            if matches!(timeout(within, shared.client.flush()).await, Ok(Ok(()))) {
+                return Vec::new();
+            }
+            shared.all_missed(Unreached::Overloaded)
+        })
+    }
+}
+
+impl fmt::Debug for Federation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { own, subjects, .. } = &*self.shared;
+        f.debug_struct("Federation").field("cluster", own).field("subjects", subjects).finish_non_exhaustive()
+    }
+}
+
+/// Follows the state of the connection. The events of async-nats alone do not tell it: they are dropped when many come at once.
+async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>) {
+    let mut connected = shared.connected.clone();
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_connected = None;
+    loop {
+        tokio::select! {
+            changed = connected.changed() => if changed.is_err() { return },
+            _ = ticks.tick() => {
+                let now = shared.is_connected();
+                state.send_if_modified(|before| std::mem::replace(before, now) != now);
+            }
+        }
+        let is_connected = *connected.borrow_and_update();
+        if was_connected.replace(is_connected) != Some(is_connected) {
+            shared.clusters_mut().set_connected(is_connected, shared.now_ms());
+        }
+    }
+}
+
+/// Notes which clusters there are.
+async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
+    let mut ticks = interval(Duration::from_secs(10));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = clusters.next() => {
+                let Some(message) = message else { return };
+                let Some(envelope) = shared.open(message.payload) else { continue };
+                shared.hear_time(&envelope);
+                if let Err(rejection) = envelope.check_age(unix_ms()) {
+                    shared.counts.note(rejection);
+                    continue;
+                }
+                let Content::Cluster(presence) = envelope.content else { continue };
+                let cluster = envelope.cluster;
+                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, envelope.unix_ms, presence, shared.now_ms());
+                match heard {
+                    Heard::Known => {}
+                    Heard::Replayed => shared.counts.note(Rejection::Replayed),
+                    Heard::New => info!(%cluster, "the federation has found a cluster"),
+                    Heard::Overlaps => error!(
+                        %cluster,
+                        "a cluster has the address of a gateway of this cluster: nothing that it says is obeyed, and it is not asked. Give its \
+                         gateways other addresses; or, if it is this cluster, all workers the same cluster_name"
+                    ),
+                }
+            }
+            _ = ticks.tick() => {
+                for cluster in shared.clusters_mut().forget(shared.now_ms()) {
+                    info!(%cluster, "the federation has not heard of a cluster for 10 minutes and forgets it");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A worker's part: it subscribes for its cluster, tells the other workers and clusters that it is there, and hands what comes to
+//! tasks of `receiving.rs` and `answering.rs`.
+//!
+//! Which partitions it subscribes to is decided by [`Workers`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use gatewayworker_client::federation::OwnCluster;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, warn};
+
+use crate::answering::Answering;
+use crate::core::{Content, Hello, Partition, Partitions, Presence, Rejection, Workers};
+use crate::receiving::{HeldAlone, receive};
+use crate::shared::unix_ms;
+use crate::{Error, Federation};
+
+/// How often a cluster is announced to others.
+const PRESENCE: Duration = Duration::from_secs(1);
+
+/// How long a worker that stops waits for others to take its partitions, and then for what it still has to do.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// How long the NATS client may take to accept a subscription. It accepts nothing while as much waits in it as may.
+const SUBSCRIBE: Duration = Duration::from_millis(500);
+
+impl Federation {
+    /// Serves the other clusters, together with all workers of the own cluster that do: takes what they send to its clients, and answers
+    /// their questions. Ends when `stop` is cancelled and others have taken over, within some seconds.
+    ///
+    /// Dropped before its end, it loses what has come and is not handed on.
+    ///
+    /// # Errors
+    /// When the NATS client has ended by itself.
+    pub async fn serve(&self, own: OwnCluster, stop: CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            () = own.ready() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        let serving = tokio::select! {
+            serving = Serving::begin(self, own) => serving?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        serving.run(stop).await
+    }
+}
+
+struct Serving {
+    federation: Federation,
+    own: OwnCluster,
+    workers: Workers,
+    is_clock_wrong: bool,
+    hellos: Subscriber,
+    questions: Subscriber,
+    answering: Answering,
+    receiving: BTreeMap<Partition, Receiving>,
+    /// Tasks of partitions that were given up, which end soon.
+    ending: Vec<AbortOnDropHandle<()>>,
+    held_alone: HeldAlone,
+}
+
+struct Receiving {
+    end: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Serving {
+    async fn begin(federation: &Federation, own: OwnCluster) -> Result<Self, Error> {
+        let shared = &federation.shared;
+        let group = shared.own.to_string();
+        Ok(Self {
+            workers: Workers::new(shared.process),
+            is_clock_wrong: false,
+            hellos: shared.client.subscribe(shared.subjects.workers(&shared.own)).await?,
+            questions: shared.client.queue_subscribe(shared.subjects.ask(&shared.own), group).await?,
+            answering: Answering::new(shared.clone(), own.clone()),
+            receiving: BTreeMap::new(),
+            ending: Vec::new(),
+            held_alone: HeldAlone::default(),
+            federation: federation.clone(),
+            own,
+        })
+    }
+
+    async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        let shared = self.federation.shared.clone();
+        let mut connected = shared.connected.clone();
+        connected.mark_changed();
+        let mut presence = interval(PRESENCE);
+        presence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaves_at = None;
+        loop {
+            let deadline = self.workers.next_deadline().map(|at_ms| shared.instant(at_ms));
+            tokio::select! {
+                () = stop.cancelled(), if leaves_at.is_none() => {
+                    self.workers.leave(shared.now_ms());
+                    leaves_at = Some(Instant::now() + LEAVE);
+                }
+                Ok(()) = connected.changed() => {
+                    let is_connected = *connected.borrow_and_update();
+                    self.workers.set_connected(is_connected, shared.now_ms());
+                }
+                hello = self.hellos.next() => match hello {
+                    Some(message) => self.hear(message.payload),
+                    None => return Err(Error::Ended),
+                },
+                question = self.questions.next() => match question {
+                    Some(message) => self.answering.begin(message.payload),
+                    None => return Err(Error::Ended),
+                },
+                () = until(deadline), if deadline.is_some() => {}
+                _ = presence.tick() => {
+                    self.find_ended();
+                    self.say_presence();
+                }
+                () = until(leaves_at), if leaves_at.is_some() => break,
+            }
+            self.advance().await?;
+            if leaves_at.is_some() && (self.workers.has_left() || !shared.is_connected()) {
+                break;
+            }
+        }
+        self.leave().await;
+        Ok(())
+    }
+
+    fn hear(&mut self, message: bytes::Bytes) {
+        let shared = &self.federation.shared;
+        let Some(envelope) = shared.open(message) else { return };
+        shared.hear_time(&envelope);
+        if let Err(rejection) = envelope.check_age(unix_ms()) {
+            return shared.counts.note(rejection);
+        }
+        match envelope.content {
+            Content::Worker(hello) if envelope.cluster == shared.own => {
+                if !self.workers.hear(envelope.process, envelope.number, hello, shared.now_ms()) {
+                    shared.counts.note(Rejection::Replayed);
+                }
+            }
+            _ => shared.counts.misplaced.add_one(),
+        }
+    }
+
+    /// Does what the core decides.
+    async fn advance(&mut self) -> Result<(), Error> {
+        let shared = self.federation.shared.clone();
+        let is_wrong = shared.clock().own_is_wrong(shared.now_ms());
+        if is_wrong && !self.is_clock_wrong {
+            error!(
+                "the clock of this host differs from those of most others by more than 30 s: the worker takes nothing for its cluster until it is right"
+            );
+        }
+        self.is_clock_wrong = is_wrong;
+        self.workers.set_holds_nothing(is_wrong);
+        let changes = self.workers.advance(shared.now_ms());
+        let subscribe_until = Instant::now() + SUBSCRIBE;
+        for partition in changes.subscribe.iter() {
+            debug!(?partition, "the worker subscribes to a partition of the federation");
+            let subject = shared.subjects.sent_to(partition, shared.clusters().own_slot());
+            let subscribe = shared.client.queue_subscribe(subject, shared.own.to_string());
+            let Ok(messages) = timeout_at(subscribe_until, subscribe).await else {
+                self.workers.not_subscribed(partition);
+                continue;
+            };
+            let messages = messages?;
+            let end = CancellationToken::new();
+            let receive = receive(
+                shared.clone(),
+                self.own.clone(),
+                partition,
+                messages,
+                self.held_alone.clone(),
+                end.clone(),
+            );
+            let task = AbortOnDropHandle::new(tokio::spawn(receive));
+            self.receiving.insert(partition, Receiving { end, task });
+        }
+        for partition in changes.unsubscribe.iter() {
+            debug!(?partition, "the worker leaves a partition of the federation to another");
+            shared.inbound().stop_counting(partition);
+            if let Some(Receiving { end, task }) = self.receiving.remove(&partition) {
+                end.cancel();
+                self.ending.retain(|task| !task.is_finished());
+                self.ending.push(task);
+            }
+        }
+        let mut alone = Partitions::default();
+        self.workers.holds().iter().filter(|p| self.workers.holds_alone(*p)).for_each(|p| alone.insert(p));
+        self.held_alone.set(alone);
+        if let Some(hello) = changes.hello {
+            let hello = Hello { holds: self.workers.holds(), ..hello };
+            shared.publish(shared.subjects.workers(&shared.own), Content::Worker(hello));
+        }
+        if changes.subscribe.has(Partition::FIRST) {
+            self.say_presence();
+        }
+        Ok(())
+    }
+
+    /// Finds partitions whose task has ended though it should not, and leaves them to be subscribed to again.
+    fn find_ended(&mut self) {
+        let workers = &mut self.workers;
+        self.receiving.retain(|partition, receiving| {
+            let has_ended = receiving.task.is_finished();
+            if has_ended {
+                error!(
+                    ?partition,
+                    "the task that receives a partition of the federation has ended: it begins anew"
+                );
+                workers.not_subscribed(*partition);
+            }
+            !has_ended
+        });
+    }
+
+    /// Announces the cluster, if that is for this worker to do.
+    fn say_presence(&self) {
+        if self.workers.holds().has(Partition::FIRST) {
+            self.announce(false);
+        }
+    }
+
+    fn announce(&self, is_leaving: bool) {
+        let shared = &self.federation.shared;
+        let presence = Presence { gateways: self.own.gateways(), is_leaving };
+        shared.publish(shared.subjects.cluster(&shared.own), Content::Cluster(presence));
+    }
+
+    /// Ends the subscriptions, and does what has come on them.
+    async fn leave(mut self) {
+        let shared = self.federation.shared.clone();
+        // A worker of another time is not heard, and may be there.
+        if self.workers.is_last() && shared.clock().off(shared.now_ms()) == 0 {
+            self.announce(true);
+        }
+        let hello = Hello { holds: Partitions::default(), is_leaving: true };
+        let mut tasks: Vec<AbortOnDropHandle<()>> = std::mem::take(&mut self.ending);
+        for Receiving { end, task } in std::mem::take(&mut self.receiving).into_values() {
+            end.cancel();
+            tasks.push(task);
+        }
+        let finish = async {
+            let _ = self.questions.drain().await;
+            while let Some(message) = self.questions.next().await {
+                self.answering.begin(message.payload);
+            }
+            join_all(tasks).await;
+            self.answering.finish().await;
+            shared.publish(shared.subjects.workers(&shared.own), Content::Worker(hello));
+            let _ = shared.client.flush().await;
+        };
+        // Without NATS a subscription does not end.
+        if timeout(LEAVE, finish).await.is_err() && shared.is_connected() {
+            warn!("the worker has left the federation before it had done all that other clusters had sent");
+        }
+    }
+}
+
+/// Waits until then, if there is such a time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,115 @@
+//! [`Stats`]: what a process has sent and heard over NATS.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::core::Rejection;
+
+/// A counter that many tasks increase.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) published: Counter,
+    pub(crate) not_published: Counter,
+    pub(crate) received: Counter,
+    pub(crate) undelivered: Counter,
+    pub(crate) unsigned: Counter,
+    pub(crate) unreadable: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) replayed: Counter,
+    pub(crate) misplaced: Counter,
+    pub(crate) overlapping: Counter,
+    pub(crate) slow: Counter,
+    pub(crate) questions: Counter,
+}
+
+impl Counts {
+    pub(crate) fn note(&self, rejection: Rejection) {
+        match rejection {
+            Rejection::Own | Rejection::ForAnother => {}
+            Rejection::Overlapping => self.overlapping.add_one(),
+            Rejection::Time => self.stale.add_one(),
+            Rejection::Replayed => self.replayed.add_one(),
+            Rejection::Misplaced => self.misplaced.add_one(),
+        }
+    }
+
+    pub(crate) fn read(
+        &self,
+        is_connected: bool,
+        (missed, late): (u64, u64),
+        clusters: Vec<String>,
+    ) -> Stats {
+        Stats {
+            is_connected,
+            clusters,
+            published: self.published.get(),
+            not_published: self.not_published.get(),
+            received: self.received.get(),
+            undelivered: self.undelivered.get(),
+            missed,
+            late,
+            rejected_unsigned: self.unsigned.get(),
+            rejected_unreadable: self.unreadable.get(),
+            rejected_stale: self.stale.get(),
+            rejected_replayed: self.replayed.get(),
+            rejected_misplaced: self.misplaced.get(),
+            rejected_overlapping: self.overlapping.get(),
+            problems: Vec::new(),
+            slow: self.slow.get(),
+            questions: self.questions.get(),
+        }
+    }
+}
+
+/// What a process has sent and heard over NATS since it joined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Whether NATS is connected.
+    pub is_connected: bool,
+    /// The other clusters that are known, in the order of their names.
+    pub clusters: Vec<String>,
+    /// Calls that NATS has taken.
+    pub published: u64,
+    /// Calls that NATS has not taken: the sender was told.
+    pub not_published: u64,
+    /// Calls of other clusters that were obeyed.
+    pub received: u64,
+    /// Of these, calls that not all gateways concerned have got.
+    pub undelivered: u64,
+    /// Calls for this cluster that were not there when a later one of their process came.
+    pub missed: u64,
+    /// Of these, calls that have come after all: the others were lost.
+    pub late: u64,
+    /// Messages that are not signed with the key.
+    pub rejected_unsigned: u64,
+    /// Signed messages that no version of this program makes.
+    pub rejected_unreadable: u64,
+    /// Messages that are older or newer than 30 s.
+    pub rejected_stale: u64,
+    /// Messages that were seen before.
+    pub rejected_replayed: u64,
+    /// Messages on a subject where they do not belong.
+    pub rejected_misplaced: u64,
+    /// Messages of clusters that have the address of a gateway of the own cluster.
+    pub rejected_overlapping: u64,
+    /// What an operator has to mend, each in a sentence.
+    pub problems: Vec<String>,
+    /// How often a subscription's queue was full: a message was lost each time.
+    pub slow: u64,
+    /// Questions of other clusters that were answered.
+    pub questions: u64,
+}
