@@ -113,6 +113,7 @@ pub(crate) fn metrics(stats: &Stats, into: &mut Families) {
         "result",
         [
             ("published", stats.published),
+            ("left_out", stats.left_out),
             ("not_published", stats.not_published),
             ("received", stats.received),
             ("undelivered", stats.undelivered),
@@ -142,6 +143,7 @@ pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("federation", stats.clusters.len() as u64),
         ("federation_connected", stats.is_connected.into()),
         ("federation_published", stats.published),
+        ("federation_left_out", stats.left_out),
         ("federation_not_published", stats.not_published),
         ("federation_received", stats.received),
         ("federation_undelivered", stats.undelivered),

@@ -10,16 +10,18 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use gatewayworker_client::federation::{self as port, Asking, Destination, Finishing};
 use gatewayworker_client::{ClusterName, Unreached};
+use gatewayworker_protocol::interest::Name;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
-use crate::asking;
+use crate::asking::{self, Asked};
 use crate::connection::connect;
 use crate::core::{Content, Heard, Key, Rejection, Subjects};
+use crate::following_names;
 use crate::options::{Error, Options};
-use crate::shared::{Shared, unix_ms};
+use crate::shared::{Published, Shared, unix_ms};
 use crate::stats::{Counts, Stats};
 
 /// How long [`Federation::join`] waits for a connection: the first send shall not fail for that.
@@ -55,10 +57,12 @@ impl Federation {
         let key = Key::new(options.key.expose().as_bytes()).for_prefix(&options.prefix);
         let shared = Arc::new(Shared::new(client, key, subjects, options.cluster, connected.clone(), counts));
         let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
+        let names = shared.client.subscribe(shared.subjects.all_names()).await?;
         let answers = shared.client.subscribe(shared.subjects.answers(shared.process)).await?;
         let tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone(), state))),
             AbortOnDropHandle::new(tokio::spawn(follow_clusters(shared.clone(), clusters))),
+            AbortOnDropHandle::new(tokio::spawn(following_names::follow(shared.clone(), names))),
             AbortOnDropHandle::new(tokio::spawn(asking::follow_answers(shared.clone(), answers))),
         ];
         let _ = timeout(FIRST_CONNECT, connected.wait_for(|connected| *connected)).await;
@@ -114,8 +118,11 @@ impl port::Federation for Federation {
 
     fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>> {
         match self.shared.publish_call(to, call) {
-            Ok(()) => {
-                self.shared.counts.published.add_one();
+            Ok(published) => {
+                match published {
+                    Published::Sent => self.shared.counts.published.add_one(),
+                    Published::LeftOut => self.shared.counts.left_out.add_one(),
+                }
                 Ok(())
             }
             Err(why) => {
@@ -128,10 +135,22 @@ impl port::Federation for Federation {
         }
     }
 
+    fn note_join(&self, gateway: Option<SocketAddrV4>, name: Name) {
+        match gateway {
+            None => self.shared.note_join(&self.shared.own, name),
+            Some(gateway) => {
+                if let Some(cluster) = self.cluster_of(gateway) {
+                    self.shared.note_join(&cluster, name);
+                }
+            }
+        }
+    }
+
     fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking {
         let to = match to {
-            Destination::One(cluster) => Some(cluster.clone()),
-            Destination::All | Destination::Names(_) => None,
+            Destination::One(cluster) => Asked::One(cluster.clone()),
+            Destination::All => Asked::All,
+            Destination::Names(names) => Asked::Names(names.to_vec()),
         };
         Box::pin(asking::ask(self.shared.clone(), to, question, within))
     }
@@ -176,6 +195,7 @@ async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>)
         let is_connected = *connected.borrow_and_update();
         if was_connected.replace(is_connected) != Some(is_connected) {
             shared.clusters_mut().set_connected(is_connected, shared.now_ms());
+            shared.names.known_mut().connection_changed();
         }
     }
 }
@@ -212,6 +232,8 @@ async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
                 for cluster in shared.clusters_mut().forget(shared.now_ms()) {
                     info!(%cluster, "the federation has not heard of a cluster for 10 minutes and forgets it");
                 }
+                let clusters = shared.clusters();
+                shared.names.known_mut().retain(|cluster| clusters.is_cluster(cluster));
             }
         }
     }

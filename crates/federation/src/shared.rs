@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::federation::Destination;
 use gatewayworker_client::{ClusterName, Unreached};
+use gatewayworker_protocol::interest::Name;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
@@ -18,6 +19,7 @@ use crate::core::{
     ClockCheck, Clusters, Content, Envelope, Inbound, Key, OpenError, Outbound, Partition, SendContent,
     Slots, Subjects,
 };
+use crate::names::SharedNames;
 use crate::stats::Counts;
 
 /// So many bytes may wait in the NATS client.
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) counts: Arc<Counts>,
     /// The questions that wait for answers.
     pub(crate) waiting: Waiting,
+    /// Which clusters have a group or uid.
+    pub(crate) names: SharedNames,
     clusters: RwLock<Clusters>,
     outbound: Mutex<Outbound>,
     inbound: Mutex<Inbound>,
@@ -60,6 +64,7 @@ impl Shared {
             connected,
             counts,
             waiting: Waiting::default(),
+            names: SharedNames::default(),
             clusters: RwLock::new(Clusters::new(own.clone())),
             outbound: Mutex::new(Outbound::new()),
             inbound: Mutex::new(Inbound::new(own.clone())),
@@ -117,24 +122,25 @@ impl Shared {
         self.client.max_payload().saturating_sub(SendContent::OVERHEAD)
     }
 
-    /// Publishes a call. The number is given and the message handed over under one lock, so that the order is that of the numbers.
-    pub(crate) fn publish_call(&self, to: Destination<'_>, call: Bytes) -> Result<(), Unreached> {
+    /// Publishes a call, unless no cluster has a client that it concerns. The number is given and the message handed over under one lock, so that the order is that of the numbers.
+    pub(crate) fn publish_call(&self, to: Destination<'_>, call: Bytes) -> Result<Published, Unreached> {
         if !self.is_connected() {
             return Err(Unreached::NotConnected);
         }
         let now_ms = self.now_ms();
         let (slots, counted) = {
             let clusters = self.clusters();
-            (clusters.slots(to, now_ms), clusters.known_slots())
+            (self.slots(&clusters, to, now_ms), clusters.known_slots())
         };
         if slots == Slots::NONE {
-            return Ok(());
+            return Ok(Published::LeftOut);
         }
         let to = match to {
             Destination::One(cluster) => Some(cluster.clone()),
             Destination::All | Destination::Names(_) => None,
         };
         let mut outbound = self.outbound();
+        self.publish_claims(&mut outbound);
         let (number, counters) = outbound.prepare(slots, counted);
         let message = self.seal(number, Content::Send(SendContent { to, counters, call }));
         let message = self.budget.charge(message).ok_or(Unreached::Overloaded)?;
@@ -142,10 +148,35 @@ impl Shared {
         match at_once(self.client.publish(subject, message)) {
             Some(Ok(())) => {
                 outbound.commit(slots);
-                Ok(())
+                Ok(Published::Sent)
             }
             Some(Err(_)) => Err(Unreached::NotConnected),
             None => Err(Unreached::Overloaded),
+        }
+    }
+
+    fn slots(&self, clusters: &Clusters, to: Destination<'_>, now_ms: u64) -> Slots {
+        let Destination::Names(names) = to else { return clusters.slots(to, now_ms) };
+        self.names.note_use();
+        let known = self.names.known();
+        clusters.slots_with(names, |cluster, names| known.may_have(cluster, names, now_ms), now_ms)
+    }
+
+    /// Notes that this process is about to make a client of a cluster a member of a group or uid.
+    pub(crate) fn note_join(&self, cluster: &ClusterName, name: Name) {
+        if self.names.note_join(cluster, name, self.now_ms()) {
+            self.publish_claims(&mut self.outbound());
+        }
+    }
+
+    /// Says what is to be claimed, on the connection of the sends that follow. What NATS does not take is not said.
+    fn publish_claims(&self, outbound: &mut Outbound) {
+        for (cluster, names) in self.names.take_claims() {
+            let subject = self.subjects.names(&cluster);
+            let message = self.seal(outbound.next_number(), Content::Claim { cluster, names });
+            if self.is_connected() {
+                let _ = at_once(self.client.publish(subject, message));
+            }
         }
     }
 
@@ -186,8 +217,8 @@ impl Shared {
         }
     }
 
-    /// Publishes a part of an answer, if there is a connection and room. Returns whether it was taken.
-    pub(crate) fn publish_answer(&self, subject: String, content: Content) -> bool {
+    /// Publishes something long that is not a call, as a part of an answer, if there is a connection and room. Returns whether it was taken.
+    pub(crate) fn publish_long(&self, subject: String, content: Content) -> bool {
         if !self.is_connected() {
             return false;
         }
@@ -209,6 +240,15 @@ impl Shared {
             }
         }
     }
+}
+
+/// What has become of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// NATS has taken it.
+    Sent,
+    /// No other cluster has a client that it concerns.
+    LeftOut,
 }
 
 /// What comes of handing something to the NATS client; `None` if it has no room. A task that has done much without a pause would be told that

@@ -7,6 +7,7 @@
 
 mod answer;
 mod call;
+mod cluster_names;
 mod own_cluster;
 mod question;
 mod reading;
@@ -22,6 +23,7 @@ use gatewayworker_protocol::interest::Name;
 pub(crate) use answer::decode_answers;
 pub use call::{CallError, ClusterCall};
 pub(crate) use call::{at_gateway_len, encode_at_gateway, encode_everywhere};
+pub use cluster_names::{ClusterNames, NamesChange};
 pub use own_cluster::OwnCluster;
 pub use question::ClusterQuestion;
 
@@ -67,7 +69,13 @@ pub trait Federation: fmt::Debug + Send + Sync + 'static {
     /// The clusters for which it was meant, where it was not handed over; [`ClusterName::unknown`] if none is known.
     fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>>;
 
-    /// Asks clusters an encoded [`ClusterQuestion`], all at once: all that are known, or this one. Returns within this time. Where no
+    /// Notes that the handle is about to make a client a member of a group or uid: a client at the own cluster's gateways, or at this gateway of
+    /// another cluster. Other clusters know of it before they get what is published next.
+    fn note_join(&self, gateway: Option<SocketAddrV4>, name: Name) {
+        let _ = (gateway, name);
+    }
+
+    /// Asks clusters an encoded [`ClusterQuestion`], all at once: all that are known, those that may have one of the names, or this one. Returns within this time. Where no
     /// cluster can be known, [`ClusterName::unknown`] has not answered.
     fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking;
 

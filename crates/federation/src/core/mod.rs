@@ -6,6 +6,7 @@
 //! - [`Inbound`]: which messages are accepted, and how many were missed,
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
 //! - [`Clusters`]: the other clusters,
+//! - [`KnownNames`], [`Announcer`]: which clusters have a group or uid,
 //! - [`ClockCheck`]: whether this host's clock is wrong.
 //!
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
@@ -16,6 +17,7 @@ mod clusters;
 mod envelope;
 mod hash;
 mod inbound;
+mod names;
 mod outbound;
 mod partitions;
 mod slots;
@@ -26,6 +28,9 @@ pub(crate) use clock::ClockCheck;
 pub(crate) use clusters::{Clusters, Heard, Presence};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
+pub(crate) use names::{
+    Announcer, Heard as HeardNames, KnownNames, NamesSource, NamesUpdate, PendingClaims, Said,
+};
 pub(crate) use outbound::Outbound;
 pub(crate) use partitions::{Partition, Partitions};
 pub(crate) use slots::Slots;

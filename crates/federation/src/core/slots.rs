@@ -44,6 +44,12 @@ impl Slots {
         Self(1 << Slot::of(cluster).0)
     }
 
+    /// All slots that are not in it.
+    #[must_use]
+    pub(crate) fn others(self) -> Self {
+        Self::from_bits(!self.0)
+    }
+
     #[must_use]
     pub(crate) fn with(self, slot: Slot) -> Self {
         Self(self.0 | 1 << slot.0)
