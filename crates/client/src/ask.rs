@@ -30,25 +30,21 @@ impl Gateway {
             self.federation().map(|_| ClusterQuestion { gateway: None, question: question.clone() });
         self.ask_each(
             |_, link| link.interest.may_have(&names).then(|| question.clone()),
-            &names,
             elsewhere.into_iter().collect(),
         )
         .await
     }
 
-    /// Asks at once every gateway for which `question` returns one, and other clusters what is to be asked `elsewhere`: about
-    /// one gateway, or about `names`.
+    /// Asks at once every gateway for which `question` returns one, and other clusters what is to be asked `elsewhere`.
     pub(crate) async fn ask_each(
         &self,
         question: impl Fn(SocketAddrV4, &Link) -> Option<Question>,
-        names: &Names,
         elsewhere: Vec<ClusterQuestion>,
     ) -> Result<Answers, Error> {
         if elsewhere.is_empty() {
             return Ok(Answers::new(self.ask_own_gateways(question, None).await?));
         }
-        let (own, others) =
-            join(self.ask_own_gateways(question, None), self.ask_elsewhere(names, elsewhere)).await;
+        let (own, others) = join(self.ask_own_gateways(question, None), self.ask_elsewhere(elsewhere)).await;
         let mut answers = Answers::new(own?);
         let links = self.links().all();
         for ClusterAnswer { cluster, answer } in others {
@@ -58,12 +54,12 @@ impl Gateway {
         Ok(answers)
     }
 
-    async fn ask_elsewhere(&self, names: &Names, questions: Vec<ClusterQuestion>) -> Vec<ClusterAnswer> {
+    async fn ask_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Vec<ClusterAnswer> {
         let Some(federation) = self.federation() else { return Vec::new() };
         let within = self.links().settings.question_timeout;
         let asking = questions.into_iter().filter_map(|question| {
             let cluster = match question.gateway {
-                None => return Some(federation.ask(names.destination(), question.encode(), within)),
+                None => return Some(federation.ask(Destination::All, question.encode(), within)),
                 Some(gateway) => federation.cluster_of(gateway)?,
             };
             Some(federation.ask(Destination::One(&cluster), question.encode(), within))

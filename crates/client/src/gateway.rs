@@ -396,10 +396,6 @@ impl Gateway {
     pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
         self.links().ready().await;
         let joined = joined_name(&command);
-        if let (Some(name), Some(federation)) = (joined, self.federation()) {
-            let is_own = self.links().read().contains_key(&id.gateway());
-            federation.note_join(if is_own { None } else { Some(id.gateway()) }, name);
-        }
         let told = self.tell_one(id.gateway(), &command.into_frame());
         if let (Some(name), Some(link)) = (joined, self.links().read().get(&id.gateway())) {
             link.interest.note_join(name);

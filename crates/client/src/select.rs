@@ -147,7 +147,7 @@ impl Gateway {
             Some(Question::Select(Some(Select { fields: fields.clone(), filters })))
         };
         let elsewhere = self.select_elsewhere(&clients, &fields);
-        self.ask_each(question, &names, elsewhere).await?.gather(
+        self.ask_each(question, elsewhere).await?.gather(
             |gateway, answer| {
                 let rows = decode::array(&answer)?;
                 let row = |(id, row): (&Key, &Value)| {

@@ -13,7 +13,6 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gatewayworker_client::federation::ClusterAnswer;
 use gatewayworker_client::{ClusterName, Unreached};
-use gatewayworker_protocol::interest::Name;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -65,29 +64,18 @@ pub(crate) async fn follow_answers(shared: Arc<Shared>, mut answers: Subscriber)
     }
 }
 
-/// Which clusters are asked.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// This one.
-    One(ClusterName),
-    /// All that are known.
-    All,
-    /// All that may have a client of one of these names. The others have nobody to tell of.
-    Names(Vec<Name>),
-}
-
-/// Asks clusters.
+/// Asks this cluster, or all that are known.
 pub(crate) async fn ask(
     shared: Arc<Shared>,
-    to: Asked,
+    to: Option<ClusterName>,
     question: Bytes,
     within: Duration,
 ) -> Vec<ClusterAnswer> {
     let deadline = Instant::now() + within;
     let clusters = match to {
-        Asked::One(cluster) => vec![cluster],
-        to => match known(&shared, deadline).await {
-            Ok(clusters) => concerned(&shared, &to, clusters),
+        Some(cluster) => vec![cluster],
+        None => match known(&shared, deadline).await {
+            Ok(clusters) => clusters,
             Err(why) => return vec![ClusterAnswer { cluster: ClusterName::unknown(), answer: Err(why) }],
         },
     };
@@ -96,16 +84,6 @@ pub(crate) async fn ask(
         ClusterAnswer { cluster, answer: answer.unwrap_or(Err(Unreached::TimedOut)) }
     });
     join_all(asking).await
-}
-
-/// Those of the clusters that may have what is asked for.
-fn concerned(shared: &Shared, to: &Asked, mut clusters: Vec<ClusterName>) -> Vec<ClusterName> {
-    if let Asked::Names(names) = to {
-        shared.names.note_use();
-        let (known, now_ms) = (shared.names.known(), shared.now_ms());
-        clusters.retain(|cluster| known.may_have(cluster, names, now_ms));
-    }
-    clusters
 }
 
 /// The other clusters. Waits until all that there are were heard. Without NATS they are those that were heard before; an error where

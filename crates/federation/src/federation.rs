@@ -10,13 +10,12 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use gatewayworker_client::federation::{self as port, Asking, Destination, Finishing};
 use gatewayworker_client::{ClusterName, Unreached};
-use gatewayworker_protocol::interest::Name;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
-use crate::asking::{self, Asked};
+use crate::asking;
 use crate::connection::connect;
 use crate::core::{Content, Heard, Key, Rejection, Subjects};
 use crate::following_names;
@@ -135,22 +134,10 @@ impl port::Federation for Federation {
         }
     }
 
-    fn note_join(&self, gateway: Option<SocketAddrV4>, name: Name) {
-        match gateway {
-            None => self.shared.note_join(&self.shared.own, name),
-            Some(gateway) => {
-                if let Some(cluster) = self.cluster_of(gateway) {
-                    self.shared.note_join(&cluster, name);
-                }
-            }
-        }
-    }
-
     fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking {
         let to = match to {
-            Destination::One(cluster) => Asked::One(cluster.clone()),
-            Destination::All => Asked::All,
-            Destination::Names(names) => Asked::Names(names.to_vec()),
+            Destination::One(cluster) => Some(cluster.clone()),
+            Destination::All | Destination::Names(_) => None,
         };
         Box::pin(asking::ask(self.shared.clone(), to, question, within))
     }

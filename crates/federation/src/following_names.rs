@@ -8,7 +8,7 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 use gatewayworker_client::ClusterName;
 
-use crate::core::{Content, Envelope, HeardNames, Rejection, Said};
+use crate::core::{Content, Envelope, Rejection, Said};
 use crate::shared::{Shared, unix_ms};
 
 /// Notes which names clusters have. Never returns while the connection is kept.
@@ -25,21 +25,18 @@ pub(crate) async fn follow(shared: Arc<Shared>, mut updates: Subscriber) {
 
 fn hear(shared: &Shared, envelope: Envelope) {
     let Envelope { unix_ms, process, number, cluster, content } = envelope;
-    let now_ms = shared.now_ms();
+    // The own cluster is no destination.
+    if cluster == shared.own {
+        return;
+    }
     match content {
         Content::Names(update) => {
-            let said = Said { process, number, unix_ms };
-            let is_used = shared.names.is_used();
-            let heard = shared.names.known_mut().hear(&cluster, said, update, is_used, now_ms);
-            match heard {
-                HeardNames::Taken => {}
-                HeardNames::Ask => ask(shared, &cluster),
-                HeardNames::Replayed => shared.counts.note(Rejection::Replayed),
+            match shared.hear_names(&cluster, Said { process, number, unix_ms }, update) {
+                Ok(true) => ask(shared, &cluster),
+                Ok(false) => {}
+                Err(rejection) => shared.counts.note(rejection),
             }
         }
-        // A claim is of use to the process itself, too, but it has noted it before.
-        Content::Claim { .. } if process == shared.process => {}
-        Content::Claim { cluster, names } => shared.names.known_mut().claim(&cluster, names, now_ms),
         _ => shared.counts.note(Rejection::Misplaced),
     }
 }

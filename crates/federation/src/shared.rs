@@ -16,8 +16,8 @@ use tokio::task::unconstrained;
 use crate::asking::Waiting;
 use crate::budget::Budget;
 use crate::core::{
-    ClockCheck, Clusters, Content, Envelope, Inbound, Key, OpenError, Outbound, Partition, SendContent,
-    Slots, Subjects,
+    ClockCheck, Clusters, Content, Envelope, HeardNames, Inbound, KeptCalls, Key, NamesUpdate, OpenError,
+    Outbound, Partition, Rejection, Said, SendContent, Slot, Slots, Subjects,
 };
 use crate::names::SharedNames;
 use crate::stats::Counts;
@@ -40,11 +40,19 @@ pub(crate) struct Shared {
     /// Which clusters have a group or uid.
     pub(crate) names: SharedNames,
     clusters: RwLock<Clusters>,
-    outbound: Mutex<Outbound>,
+    outbound: Mutex<Outgoing>,
     inbound: Mutex<Inbound>,
     clock: Mutex<ClockCheck>,
     budget: Budget,
     started: Instant,
+}
+
+/// What this process has said.
+#[derive(Debug)]
+struct Outgoing {
+    numbers: Outbound,
+    /// Calls that have left clusters out a moment ago.
+    kept: KeptCalls,
 }
 
 impl Shared {
@@ -66,7 +74,7 @@ impl Shared {
             waiting: Waiting::default(),
             names: SharedNames::default(),
             clusters: RwLock::new(Clusters::new(own.clone())),
-            outbound: Mutex::new(Outbound::new()),
+            outbound: Mutex::new(Outgoing { numbers: Outbound::new(), kept: KeptCalls::default() }),
             inbound: Mutex::new(Inbound::new(own.clone())),
             clock: Mutex::default(),
             own,
@@ -108,7 +116,7 @@ impl Shared {
         }
     }
 
-    fn outbound(&self) -> MutexGuard<'_, Outbound> {
+    fn outbound(&self) -> MutexGuard<'_, Outgoing> {
         self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,11 +135,19 @@ impl Shared {
         if !self.is_connected() {
             return Err(Unreached::NotConnected);
         }
+        // Under this lock nothing new is heard of names: what is decided here is decided before or after it.
+        let mut outbound = self.outbound();
         let now_ms = self.now_ms();
-        let (slots, counted) = {
+        let (slots, known) = {
             let clusters = self.clusters();
             (self.slots(&clusters, to, now_ms), clusters.known_slots())
         };
+        if let Destination::Names(names) = to {
+            let without = known.without_all(slots);
+            if without != Slots::NONE {
+                outbound.kept.keep(names, call.clone(), without, now_ms);
+            }
+        }
         if slots == Slots::NONE {
             return Ok(Published::LeftOut);
         }
@@ -139,20 +155,62 @@ impl Shared {
             Destination::One(cluster) => Some(cluster.clone()),
             Destination::All | Destination::Names(_) => None,
         };
-        let mut outbound = self.outbound();
-        self.publish_claims(&mut outbound);
-        let (number, counters) = outbound.prepare(slots, counted);
+        self.publish_to(&mut outbound.numbers, slots, known, to, call)?;
+        Ok(Published::Sent)
+    }
+
+    fn publish_to(
+        &self,
+        numbers: &mut Outbound,
+        slots: Slots,
+        known: Slots,
+        to: Option<ClusterName>,
+        call: Bytes,
+    ) -> Result<(), Unreached> {
+        let (number, counters) = numbers.prepare(slots, known);
         let message = self.seal(number, Content::Send(SendContent { to, counters, call }));
         let message = self.budget.charge(message).ok_or(Unreached::Overloaded)?;
         let subject = self.subjects.send(Partition::of(self.process), slots);
         match at_once(self.client.publish(subject, message)) {
             Some(Ok(())) => {
-                outbound.commit(slots);
-                Ok(Published::Sent)
+                numbers.commit(slots);
+                Ok(())
             }
             Some(Err(_)) => Err(Unreached::NotConnected),
             None => Err(Unreached::Overloaded),
         }
+    }
+
+    /// Notes what the announcing worker of a cluster says of its names, and publishes what has left the cluster out a moment ago and is for
+    /// it after all. Returns whether the cluster is to be asked for everything.
+    ///
+    /// # Errors
+    /// When it was said before.
+    pub(crate) fn hear_names(
+        &self,
+        cluster: &ClusterName,
+        said: Said,
+        update: NamesUpdate,
+    ) -> Result<bool, Rejection> {
+        let mut outbound = self.outbound();
+        let now_ms = self.now_ms();
+        let mut known = self.names.known_mut();
+        let heard = known.hear(cluster, said, update, self.names.is_used(), now_ms);
+        let HeardNames::Taken { news, asks } = heard else { return Err(Rejection::Replayed) };
+        let slot = Slot::of(cluster);
+        let may_have = |names: &[Name]| known.may_have(cluster, names, now_ms);
+        let late = outbound.kept.take(slot, &news, may_have, now_ms);
+        drop(known);
+        if !late.is_empty() && self.is_connected() {
+            let known = self.clusters().known_slots();
+            for call in late {
+                // It is late already: what NATS does not take now is missed.
+                if self.publish_to(&mut outbound.numbers, Slots::of(cluster), known, None, call).is_ok() {
+                    self.counts.published_late.add_one();
+                }
+            }
+        }
+        Ok(asks)
     }
 
     fn slots(&self, clusters: &Clusters, to: Destination<'_>, now_ms: u64) -> Slots {
@@ -160,24 +218,6 @@ impl Shared {
         self.names.note_use();
         let known = self.names.known();
         clusters.slots_with(names, |cluster, names| known.may_have(cluster, names, now_ms), now_ms)
-    }
-
-    /// Notes that this process is about to make a client of a cluster a member of a group or uid.
-    pub(crate) fn note_join(&self, cluster: &ClusterName, name: Name) {
-        if self.names.note_join(cluster, name, self.now_ms()) {
-            self.publish_claims(&mut self.outbound());
-        }
-    }
-
-    /// Says what is to be claimed, on the connection of the sends that follow. What NATS does not take is not said.
-    fn publish_claims(&self, outbound: &mut Outbound) {
-        for (cluster, names) in self.names.take_claims() {
-            let subject = self.subjects.names(&cluster);
-            let message = self.seal(outbound.next_number(), Content::Claim { cluster, names });
-            if self.is_connected() {
-                let _ = at_once(self.client.publish(subject, message));
-            }
-        }
     }
 
     /// Whether the NATS client has written all that it was given.
@@ -193,7 +233,7 @@ impl Shared {
 
     /// A number for something that is not a call.
     pub(crate) fn next_number(&self) -> u64 {
-        self.outbound().next_number()
+        self.outbound().numbers.next_number()
     }
 
     /// Signs something that this process says.

@@ -23,6 +23,7 @@ impl Counter {
 pub(crate) struct Counts {
     pub(crate) published: Counter,
     pub(crate) left_out: Counter,
+    pub(crate) published_late: Counter,
     pub(crate) not_published: Counter,
     pub(crate) received: Counter,
     pub(crate) undelivered: Counter,
@@ -58,6 +59,7 @@ impl Counts {
             clusters,
             published: self.published.get(),
             left_out: self.left_out.get(),
+            published_late: self.published_late.get(),
             not_published: self.not_published.get(),
             received: self.received.get(),
             undelivered: self.undelivered.get(),
@@ -88,6 +90,8 @@ pub struct Stats {
     pub published: u64,
     /// Calls that were not published: no other cluster has one of the groups or uids.
     pub left_out: u64,
+    /// Calls that were published for a cluster a moment later, when it was known to have one of the groups or uids.
+    pub published_late: u64,
     /// Calls that NATS has not taken: the sender was told.
     pub not_published: u64,
     /// Calls of other clusters that were obeyed.

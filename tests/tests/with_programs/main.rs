@@ -8,6 +8,7 @@ mod client_guide;
 mod federation;
 mod federation_faults;
 mod federation_move;
+mod federation_names;
 mod http_guide;
 mod listeners;
 mod metrics;
@@ -35,6 +36,13 @@ gatewayworker_tests::tests_with_programs! {
         federation::a_message_that_nats_does_not_take_is_refused_with_both_numbers,
         federation_faults::what_a_dying_nats_server_loses_is_counted_and_the_rest_arrives_once_and_in_order,
         federation_faults::of_two_regions_each_works_alone_while_their_leaf_node_is_cut,
+        federation_names::a_send_goes_to_the_clusters_that_have_a_member_and_to_no_other,
+        federation_names::whoever_is_answered_at_once_after_a_first_join_gets_the_answer,
+        federation_names::a_client_of_another_cluster_that_was_joined_by_its_id_is_reached_at_once,
+        federation_names::a_first_member_gets_what_is_sent_at_once_after_its_join,
+        federation_names::the_names_of_a_gateway_that_stops_are_gone_and_those_of_its_successor_are_found,
+        federation_names::what_was_joined_while_nats_was_away_is_found_when_it_is_back,
+        federation_names::a_cluster_without_interest_gets_everything,
         federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP] http_guide::the_program_in_php_pushes;

@@ -69,13 +69,7 @@ pub trait Federation: fmt::Debug + Send + Sync + 'static {
     /// The clusters for which it was meant, where it was not handed over; [`ClusterName::unknown`] if none is known.
     fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>>;
 
-    /// Notes that the handle is about to make a client a member of a group or uid: a client at the own cluster's gateways, or at this gateway of
-    /// another cluster. Other clusters know of it before they get what is published next.
-    fn note_join(&self, gateway: Option<SocketAddrV4>, name: Name) {
-        let _ = (gateway, name);
-    }
-
-    /// Asks clusters an encoded [`ClusterQuestion`], all at once: all that are known, those that may have one of the names, or this one. Returns within this time. Where no
+    /// Asks clusters an encoded [`ClusterQuestion`], all at once: all that are known, or this one. Returns within this time. Where no
     /// cluster can be known, [`ClusterName::unknown`] has not answered.
     fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking;
 

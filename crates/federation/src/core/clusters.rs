@@ -255,7 +255,8 @@ impl Clusters {
         may_have: impl Fn(&ClusterName, &[Name]) -> bool,
         now_ms: u64,
     ) -> Slots {
-        let unknown = if self.knows_all(now_ms) { Slots::NONE } else { self.known_slots().others() };
+        let unknown =
+            if self.knows_all(now_ms) { Slots::NONE } else { Slots::ALL.without_all(self.known_slots()) };
         let concerned = self.others.keys().filter(|cluster| may_have(cluster, names));
         concerned.fold(unknown, |slots, cluster| slots.with(Slot::of(cluster)))
     }

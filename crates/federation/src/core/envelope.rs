@@ -17,11 +17,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use gatewayworker_client::ClusterName;
-use gatewayworker_protocol::interest::Name;
 use ring::hmac;
 
 use super::clusters::Presence;
-use super::names::{NamesUpdate, put_names, take_names};
+use super::names::NamesUpdate;
 use super::partitions::Partitions;
 use super::slots::{Slot, Slots};
 use super::workers::Hello;
@@ -33,8 +32,7 @@ const ANSWER: u8 = 3;
 const WORKER: u8 = 4;
 const CLUSTER: u8 = 5;
 const NAMES: u8 = 16;
-const CLAIM: u8 = 17;
-const NAMES_WANTED: u8 = 18;
+const NAMES_WANTED: u8 = 17;
 
 const SIGNATURE: usize = 32;
 
@@ -99,13 +97,6 @@ pub(crate) enum Content {
     Cluster(Presence),
     /// A cluster says which names it has.
     Names(NamesUpdate),
-    /// Clients of a cluster are about to have these names.
-    Claim {
-        /// The cluster of the clients.
-        cluster: ClusterName,
-        /// The names.
-        names: Vec<Name>,
-    },
     /// A cluster is to say all names that it has.
     NamesWanted,
 }
@@ -161,7 +152,6 @@ impl Content {
             Self::Worker(_) => WORKER,
             Self::Cluster(_) => CLUSTER,
             Self::Names(_) => NAMES,
-            Self::Claim { .. } => CLAIM,
             Self::NamesWanted => NAMES_WANTED,
         }
     }
@@ -173,7 +163,6 @@ impl Content {
             Self::Answer { answer, .. } => answer.len(),
             Self::Worker(_) | Self::NamesWanted => 0,
             Self::Names(update) => update.capacity(),
-            Self::Claim { names, .. } => names.len() * 8,
             Self::Cluster(presence) => presence.gateways.len() * 6,
         }
     }
@@ -224,10 +213,6 @@ impl Envelope {
                 }
             }
             Content::Names(update) => update.encode(out),
-            Content::Claim { cluster, names } => {
-                put_text(cluster.as_str(), out);
-                put_names(names, out);
-            }
             Content::NamesWanted => {}
         }
     }
@@ -279,10 +264,6 @@ impl Envelope {
                 Content::Cluster(Presence { gateways, is_leaving })
             }
             NAMES => Content::Names(NamesUpdate::decode(bytes)?),
-            CLAIM => {
-                let cluster = take_text(&mut bytes)?.parse().ok()?;
-                Content::Claim { cluster, names: take_names(&bytes)? }
-            }
             NAMES_WANTED => Content::NamesWanted,
             _ => return None,
         };
@@ -328,7 +309,6 @@ mod tests {
             Content::Question { reply: "a.b".into(), within_ms: 5_000, question: call.clone() },
             Content::Answer { asker: 1, question: 2, part: 3, parts: 4, answer: call },
             Content::Names(NamesUpdate { number: 1, is_complete: true, step: Step::Alive }),
-            Content::Claim { cluster: "sh-1".parse().unwrap(), names: vec![Name::from_bits(7)] },
             Content::NamesWanted,
             Content::Worker(Hello { holds: Partitions::from_bits(0x8001), is_leaving: true }),
             Content::Cluster(Presence {

@@ -29,11 +29,11 @@ pub(crate) use clusters::{Clusters, Heard, Presence};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
 pub(crate) use names::{
-    Announcer, Heard as HeardNames, KnownNames, NamesSource, NamesUpdate, PendingClaims, Said,
+    Announcer, Heard as HeardNames, KeptCalls, KnownNames, NamesSource, NamesUpdate, Said,
 };
 pub(crate) use outbound::Outbound;
 pub(crate) use partitions::{Partition, Partitions};
-pub(crate) use slots::Slots;
+pub(crate) use slots::{Slot, Slots};
 pub(crate) use subjects::Subjects;
 pub(crate) use workers::{Hello, Workers};
 

@@ -44,10 +44,9 @@ impl Slots {
         Self(1 << Slot::of(cluster).0)
     }
 
-    /// All slots that are not in it.
     #[must_use]
-    pub(crate) fn others(self) -> Self {
-        Self::from_bits(!self.0)
+    pub(crate) fn without_all(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     #[must_use]

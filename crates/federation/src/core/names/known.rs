@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use gatewayworker_client::ClusterName;
 use gatewayworker_protocol::interest::{Name, NameFilter};
 
-use super::claims::Claims;
+use super::kept::News;
 use super::update::{FilterPart, NamesUpdate, Step};
 use super::{FRESH_MS, MAX_GATEWAYS};
 
@@ -39,13 +39,16 @@ pub(crate) struct Said {
     pub(crate) unix_ms: u64,
 }
 
-/// What is to be done about an update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What has become of an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Nothing.
-    Taken,
-    /// The announcing worker of the cluster is to be asked for everything.
-    Ask,
+    /// It was taken.
+    Taken {
+        /// What calls that have left the cluster out have to know.
+        news: News,
+        /// The announcing worker of the cluster is to be asked for everything.
+        asks: bool,
+    },
     /// It was said before.
     Replayed,
 }
@@ -56,7 +59,6 @@ struct Cluster {
     heard_ms: u64,
     is_complete: bool,
     summary: Summary,
-    claims: Claims,
     ask_at_ms: u64,
 }
 
@@ -97,32 +99,7 @@ impl KnownNames {
         let Some(cluster) = self.clusters.get(cluster) else { return true };
         match cluster.trusted(now_ms) {
             None => true,
-            Some(filters) => names.iter().any(|name| cluster.has(filters, *name, now_ms)),
-        }
-    }
-
-    /// Whether other processes hear of a name in time, though this one does not claim it: it is known already, or the cluster counts as
-    /// having everything.
-    pub(crate) fn needs_no_claim(&self, cluster: &ClusterName, name: Name, now_ms: u64) -> bool {
-        let Some(cluster) = self.clusters.get(cluster) else { return false };
-        if cluster.is_fresh(now_ms) && !cluster.is_complete {
-            return true;
-        }
-        match cluster.trusted(now_ms) {
-            None => cluster.claims.has(name, now_ms),
-            Some(filters) => cluster.has(filters, name, now_ms),
-        }
-    }
-
-    /// Notes that clients of a cluster are about to have these names.
-    pub(crate) fn claim(
-        &mut self,
-        cluster: &ClusterName,
-        names: impl IntoIterator<Item = Name>,
-        now_ms: u64,
-    ) {
-        if let Some(cluster) = self.cluster(cluster) {
-            cluster.claims.add(names, now_ms);
+            Some(filters) => names.iter().any(|name| filters.values().any(|filter| filter.may_have(*name))),
         }
     }
 
@@ -136,7 +113,9 @@ impl KnownNames {
         now_ms: u64,
     ) -> Heard {
         let room = MAX_BYTES.saturating_sub(self.bytes_of_others(name));
-        let Some(cluster) = self.cluster(name) else { return Heard::Taken };
+        let Some(cluster) = self.cluster(name) else { return Heard::Taken { news: News::None, asks: false } };
+        let was_trusted = cluster.trusted(now_ms).is_some();
+        let mut news = news(&update.step);
         match cluster.last {
             Some(last) if last.process == said.process => {
                 if said.number <= last.number {
@@ -150,7 +129,6 @@ impl KnownNames {
         cluster.last = Some(said);
         cluster.heard_ms = now_ms;
         cluster.is_complete = update.is_complete;
-        cluster.claims.forget(now_ms);
         if cluster.take(update, is_used, room).is_err() {
             cluster.forget();
         }
@@ -159,11 +137,14 @@ impl KnownNames {
             cluster.ask_at_ms = now_ms + NO_ROOM_MS;
         }
         let is_unknown = matches!(cluster.summary, Summary::Unknown { .. });
-        if is_used && is_unknown && cluster.is_complete && now_ms >= cluster.ask_at_ms {
+        let asks = is_used && is_unknown && cluster.is_complete && now_ms >= cluster.ask_at_ms;
+        if asks {
             cluster.ask_at_ms = now_ms + ASK_MS;
-            return Heard::Ask;
         }
-        Heard::Taken
+        if was_trusted && cluster.trusted(now_ms).is_none() {
+            news = News::Other;
+        }
+        Heard::Taken { news, asks }
     }
 
     /// Forgets everything that may have changed while NATS was not connected.
@@ -202,10 +183,6 @@ impl Cluster {
             Summary::Known { filters, .. } if self.is_complete && self.is_fresh(now_ms) => Some(filters),
             _ => None,
         }
-    }
-
-    fn has(&self, filters: &Filters, name: Name, now_ms: u64) -> bool {
-        filters.values().any(|filter| filter.may_have(name)) || self.claims.has(name, now_ms)
     }
 
     fn forget(&mut self) {
@@ -265,6 +242,19 @@ impl Default for Summary {
 impl Snapshot {
     fn begin(number: u64, gateways: u16) -> Self {
         Self { number, gateways, filters: Filters::new(), incoming: None }
+    }
+}
+
+/// What a step means for calls that have left the cluster out, where the summary is trusted before and after it.
+fn news(step: &Step) -> News {
+    match step {
+        Step::Names(all) => {
+            let mut names: Vec<_> = all.iter().flat_map(|(_, names)| names).copied().collect();
+            names.sort_unstable();
+            News::Names(names)
+        }
+        Step::Part(part) if part.offset as usize + part.bits.len() == part.len as usize => News::Other,
+        Step::Alive | Step::Part(_) | Step::Gone(_) | Step::Snapshot { .. } => News::None,
     }
 }
 

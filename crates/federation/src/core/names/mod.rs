@@ -3,31 +3,36 @@
 //! - [`NamesUpdate`]: what a cluster says of its names,
 //! - [`Announcer`]: what the announcing worker of a cluster says when,
 //! - [`KnownNames`]: what a process knows of the names of each cluster,
-//! - [`PendingClaims`]: joins of this process that other clusters are to know of before they hear from it again.
+//! - [`KeptCalls`]: calls that have left clusters out a moment ago.
 //!
 //! The rule: a cluster is left out only if it has a whole and fresh summary, which says that it is complete, and in which none of the names is.
-//! Whoever does not know leaves nobody out. `docs/decisions/0013-federation.md` has the rest.
+//! Whoever does not know leaves nobody out. As a change is on its way for some milliseconds, a call that leaves a cluster out is kept for
+//! [`KEPT_MS`], and goes there after all if the change comes. `docs/decisions/0013-federation.md` has the rest.
 
 mod announcer;
-mod claims;
+mod kept;
 mod known;
 #[cfg(test)]
 mod tests;
 mod update;
 
 pub(crate) use announcer::{Announcer, NamesSource};
-pub(crate) use claims::PendingClaims;
+pub(crate) use kept::KeptCalls;
+#[cfg(test)]
+use kept::News;
 pub(crate) use known::{Heard, KnownNames, Said};
 pub(crate) use update::NamesUpdate;
 #[cfg(test)]
 pub(super) use update::{FilterPart, Step};
-pub(super) use update::{put_names, take_names};
 
 /// How often the announcing worker says that it is there, in ms.
 const ALIVE_MS: u64 = 500;
 
 /// A summary is fresh for so long after its announcing worker was heard, in ms.
 const FRESH_MS: u64 = 2_000;
+
+/// A call that leaves clusters out is kept for so long, in ms: several times the way of a change.
+const KEPT_MS: u64 = 250;
 
 /// The bytes of a filter that one message has at most, and at most so many names.
 const MAX_PART: usize = 64 * 1024;

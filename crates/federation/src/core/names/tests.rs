@@ -9,6 +9,7 @@ use gatewayworker_client::federation::NamesChange;
 use gatewayworker_protocol::interest::{Name, NameFilter};
 
 use super::super::hash::hash;
+use super::super::slots::{Slot, Slots};
 use super::*;
 
 const STEP_MS: u64 = 5;
@@ -115,11 +116,22 @@ struct Hearer {
     /// When something comes, and what.
     queue: Vec<(u64, Said, NamesUpdate)>,
     last_ms: u64,
+    kept: KeptCalls,
+    /// What was sent to names that had a member, and has left the cluster out: when, and the call.
+    missed: Vec<(u64, Bytes)>,
+    sent: u64,
 }
 
 impl Hearer {
     fn new() -> Self {
-        Self { known: KnownNames::default(), queue: Vec::new(), last_ms: 0 }
+        Self {
+            known: KnownNames::default(),
+            queue: Vec::new(),
+            last_ms: 0,
+            kept: KeptCalls::default(),
+            missed: Vec::new(),
+            sent: 0,
+        }
     }
 }
 
@@ -212,8 +224,15 @@ impl World {
             hearer.queue = later;
             for (_, said, update) in due {
                 match hearer.known.hear(&cluster(), said, update, true, self.now_ms) {
-                    Heard::Ask => self.wants.push(self.now_ms + MAX_DELAY_MS),
-                    Heard::Taken => {}
+                    Heard::Taken { news, asks } => {
+                        if asks {
+                            self.wants.push(self.now_ms + MAX_DELAY_MS);
+                        }
+                        let Hearer { known, kept, missed, .. } = hearer;
+                        let may_have = |names: &[Name]| known.may_have(&cluster(), names, self.now_ms);
+                        let late = kept.take(Slot::of(&cluster()), &news, may_have, self.now_ms);
+                        missed.retain(|(_, call)| !late.contains(call));
+                    }
                     Heard::Replayed => panic!("nothing was said twice"),
                 }
             }
@@ -237,6 +256,21 @@ impl World {
                     for_ms <= window_ms || self.may_have(hearer, number),
                     "{number} has a member for {for_ms} ms, and process {hearer} leaves the cluster out"
                 );
+            }
+        }
+    }
+
+    /// A process sends to a name.
+    fn send(&mut self, hearer: usize, number: u64) {
+        let has_member = self.gateways.members().contains_key(&number);
+        let may_have = self.may_have(hearer, number);
+        let (now_ms, hearer) = (self.now_ms, &mut self.hearers[hearer]);
+        if !may_have {
+            hearer.sent += 1;
+            let call = Bytes::copy_from_slice(&hearer.sent.to_be_bytes());
+            hearer.kept.keep(&[name(number)], call.clone(), Slots::of(&cluster()), now_ms);
+            if has_member {
+                hearer.missed.push((now_ms, call));
             }
         }
     }
@@ -366,34 +400,19 @@ fn everything_is_said_for_all_that_ask_within_a_second_and_to_nobody_else() {
 }
 
 #[test]
-fn a_claim_counts_at_once_and_outlives_a_snapshot() {
-    let mut world = World::new(1);
-    world.run(1_000);
-    let now_ms = world.now_ms;
-    let known = &mut world.hearers[0].known;
-    assert!(!known.needs_no_claim(&cluster(), name(1), now_ms));
-    known.claim(&cluster(), [name(1)], now_ms);
-    assert!(known.needs_no_claim(&cluster(), name(1), now_ms));
-    known.connection_changed();
-    world.run(2_000);
-    assert!(world.may_have(0, 1) && !world.may_have(0, 2));
-    world.run(60_000);
-    assert!(!world.may_have(0, 1), "nobody has joined it");
-}
-
-#[test]
 fn what_is_played_again_is_not_heard() {
     let mut known = KnownNames::default();
     let alive = |number| NamesUpdate { number, is_complete: true, step: Step::Alive };
+    let taken = |asks| Heard::Taken { news: News::None, asks };
     let said = |process, number, unix_ms| Said { process, number, unix_ms };
-    assert_eq!(known.hear(&cluster(), said(1, 5, 10), alive(1), true, 0), Heard::Ask);
+    assert_eq!(known.hear(&cluster(), said(1, 5, 10), alive(1), true, 0), taken(true));
     assert_eq!(known.hear(&cluster(), said(1, 5, 10), alive(1), true, 0), Heard::Replayed);
-    assert_eq!(known.hear(&cluster(), said(2, 1, 20), alive(1), true, 1), Heard::Taken, "it has asked");
+    assert_eq!(known.hear(&cluster(), said(2, 1, 20), alive(1), true, 1), taken(false), "it has asked");
     assert_eq!(known.hear(&cluster(), said(1, 6, 15), alive(1), true, 1), Heard::Replayed);
-    assert_eq!(known.hear(&cluster(), said(2, 2, 21), alive(1), true, 1_000), Heard::Ask);
+    assert_eq!(known.hear(&cluster(), said(2, 2, 21), alive(1), true, 1_000), taken(true));
     assert_eq!(
         known.hear(&cluster(), said(2, 3, 22), alive(1), false, 9_000),
-        Heard::Taken,
+        taken(false),
         "it sends to no name"
     );
 }
@@ -435,6 +454,15 @@ fn a_name_is_found_by_all_within_the_way_of_a_change() {
             world.happen(false);
             world.step();
             world.check(WAY_MS);
+            let (hearer, number) = (world.random(2) as usize, world.random(40));
+            world.send(hearer, number);
+            let now_ms = world.now_ms;
+            for hearer in &world.hearers {
+                assert!(
+                    hearer.missed.iter().all(|(at_ms, _)| now_ms <= at_ms + WAY_MS),
+                    "a member gets it late"
+                );
+            }
             left_out += usize::from(!world.may_have(0, 1_000));
         }
         assert!(left_out > 400, "the summary is of use: {left_out} of 4000");

@@ -88,7 +88,7 @@ impl NamesUpdate {
                 for (gateway, names) in all {
                     put_gateway(*gateway, out);
                     out.put_u16(names.len().try_into().unwrap_or(u16::MAX));
-                    put_names(names.iter().take(u16::MAX.into()), out);
+                    names.iter().take(u16::MAX.into()).for_each(|name| out.put_u64(name.bits()));
                 }
             }
             Step::Part(part) => {
@@ -156,13 +156,8 @@ impl FilterPart {
     }
 }
 
-/// Writes names, 8 bytes each.
-pub(in crate::core) fn put_names<'n>(names: impl IntoIterator<Item = &'n Name>, out: &mut BytesMut) {
-    names.into_iter().for_each(|name| out.put_u64(name.bits()));
-}
-
 /// Reads names; `None` if bytes are left over.
-pub(in crate::core) fn take_names(bytes: &[u8]) -> Option<Vec<Name>> {
+fn take_names(bytes: &[u8]) -> Option<Vec<Name>> {
     let (names, rest) = bytes.as_chunks::<8>();
     rest.is_empty().then(|| names.iter().map(|name| Name::from_bits(u64::from_be_bytes(*name))).collect())
 }
