@@ -13,7 +13,12 @@ use crate::shared::{Shared, unix_ms};
 
 /// Notes which names clusters have. Never returns while the connection is kept.
 pub(crate) async fn follow(shared: Arc<Shared>, mut updates: Subscriber) {
+    // The own cluster is no destination.
+    let own = shared.subjects.names(&shared.own);
     while let Some(message) = updates.next().await {
+        if message.subject.as_str() == own {
+            continue;
+        }
         let Some(envelope) = shared.open(message.payload) else { continue };
         if let Err(rejection) = envelope.check_age(unix_ms()) {
             shared.counts.note(rejection);
@@ -25,9 +30,8 @@ pub(crate) async fn follow(shared: Arc<Shared>, mut updates: Subscriber) {
 
 fn hear(shared: &Shared, envelope: Envelope) {
     let Envelope { unix_ms, process, number, cluster, content } = envelope;
-    // The own cluster is no destination.
     if cluster == shared.own {
-        return;
+        return shared.counts.note(Rejection::Misplaced);
     }
     match content {
         Content::Names(update) => {
