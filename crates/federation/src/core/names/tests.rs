@@ -400,6 +400,38 @@ fn everything_is_said_for_all_that_ask_within_a_second_and_to_nobody_else() {
 }
 
 #[test]
+fn what_has_left_a_cluster_out_goes_there_if_its_names_come_or_are_not_known_any_more() {
+    type Turn = fn(&mut World);
+    let turns: [(Turn, bool); 7] = [
+        (|world| world.gateways.join(gateway(1), 7, 0), true),
+        (|world| world.gateways.join(gateway(1), 8, 0), false),
+        (|world| world.gateways.remake(gateway(1)), true),
+        (|world| world.gateways.is_untrusted = true, true),
+        (World::stop_worker, true),
+        (
+            |world| {
+                world.stop_worker();
+                world.hearers.iter_mut().for_each(|hearer| hearer.queue.clear());
+                world.start_worker();
+            },
+            true,
+        ),
+        (|_| {}, false),
+    ];
+    for (case, (turn, is_late)) in turns.into_iter().enumerate() {
+        let mut world = World::new(1);
+        world.run(1_000);
+        // A member of which nobody was told.
+        world.gateways.gateways.get_mut(&gateway(1)).unwrap().members.insert(7, 0);
+        world.send(0, 7);
+        assert_eq!(world.hearers[0].missed.len(), 1, "{case}");
+        turn(&mut world);
+        world.run(KEPT_MS - STEP_MS);
+        assert_eq!(world.hearers[0].missed.is_empty(), is_late, "{case}");
+    }
+}
+
+#[test]
 fn what_is_played_again_is_not_heard() {
     let mut known = KnownNames::default();
     let alive = |number| NamesUpdate { number, is_complete: true, step: Step::Alive };
@@ -415,6 +447,21 @@ fn what_is_played_again_is_not_heard() {
         taken(false),
         "it sends to no name"
     );
+}
+
+#[test]
+fn another_announcing_worker_counts_for_itself() {
+    let mut known = KnownNames::default();
+    let part = FilterPart { gateway: gateway(1), len: 4096, offset: 0, bits: vec![0; 4096].into() };
+    let mut number = 0;
+    for (process, step, may_have) in
+        [(1, Step::Snapshot { gateways: 1, part }, false), (1, Step::Alive, false), (2, Step::Alive, true)]
+    {
+        let update = NamesUpdate { number: 1, is_complete: true, step };
+        number += 1;
+        known.hear(&cluster(), Said { process, number, unix_ms: 1 }, update, true, 0);
+        assert_eq!(known.may_have(&cluster(), &[name(1)], 0), may_have);
+    }
 }
 
 #[test]
