@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gatewayworker_protocol::interest::{InterestUpdate, Name};
+use gatewayworker_protocol::interest::{FilterPiece, InterestUpdate, Name};
 use tokio::sync::Notify;
 
 /// So many names of a gateway are kept. Beyond that the reader reads the gateway's whole filter.
@@ -45,8 +45,10 @@ impl NameJournal {
         }
         match update {
             InterestUpdate::Names { names, .. } => Some(Announced::Names(names.clone())),
-            // Only the last piece changes the view. To read the filter after each does no harm, and there are few.
-            InterestUpdate::Filter(_) => Some(Announced::Filter),
+            InterestUpdate::Filter(FilterPiece { len, offset, bits, .. }) => {
+                let is_whole = u64::from(*offset) + bits.len() as u64 >= u64::from(*len);
+                is_whole.then_some(Announced::Filter)
+            }
             InterestUpdate::Grant { .. } => None,
         }
     }
@@ -111,11 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_nobody_follows() {
+    fn nothing_is_kept_where_nobody_follows_and_a_filter_only_when_it_is_whole() {
         let journal = NameJournal::default();
         let update = InterestUpdate::Names { version: 1, names: vec![Name::from_bits(1)] };
         assert_eq!(journal.prepare(&update), None);
         journal.set_followed(true);
         assert_eq!(journal.prepare(&update), Some(Announced::Names(vec![Name::from_bits(1)])));
+        let piece = |offset| FilterPiece { version: 1, len: 8, offset, bits: vec![0; 4].into() };
+        assert_eq!(journal.prepare(&InterestUpdate::Filter(piece(0))), None);
+        assert_eq!(journal.prepare(&InterestUpdate::Filter(piece(4))), Some(Announced::Filter));
     }
 }

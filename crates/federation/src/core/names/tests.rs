@@ -453,12 +453,10 @@ fn what_is_played_again_is_not_heard() {
 fn another_announcing_worker_counts_for_itself() {
     let mut known = KnownNames::default();
     let part = FilterPart { gateway: gateway(1), len: 4096, offset: 0, bits: vec![0; 4096].into() };
-    let mut number = 0;
-    for (process, step, may_have) in
-        [(1, Step::Snapshot { gateways: 1, part }, false), (1, Step::Alive, false), (2, Step::Alive, true)]
-    {
+    let said =
+        [(1, Step::Snapshot { gateways: 1, part }, false), (1, Step::Alive, false), (2, Step::Alive, true)];
+    for (number, (process, step, may_have)) in (1..).zip(said) {
         let update = NamesUpdate { number: 1, is_complete: true, step };
-        number += 1;
         known.hear(&cluster(), Said { process, number, unix_ms: 1 }, update, true, 0);
         assert_eq!(known.may_have(&cluster(), &[name(1)], 0), may_have);
     }
