@@ -19,6 +19,7 @@ const OFF: &str = "off";
 /// How a call reaches other clusters.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Other clusters")]
+#[group(skip)]
 pub(super) struct Flags {
     /// Reach other clusters over NATS at URL; may be given several times; off for the own cluster alone [default: as the worker's file says]
     #[arg(
