@@ -527,7 +527,10 @@ mod tests {
 
     #[test]
     fn settings_of_a_federation_without_one_are_refused_but_a_key_alone_is_not() {
-        let refused = |toml| toml::from_str::<Config>(toml).unwrap().validate().unwrap_err().to_string();
+        let refused = |toml: &str| {
+            let config: Config = toml::from_str(toml).unwrap();
+            config.validate().unwrap_err().to_string()
+        };
         for key in ["cluster_name", "federation_prefix", "federation_ca"] {
             let error = refused(&format!("{key} = 'sh-1'"));
             assert!(error.starts_with(&format!("{key}: it is of no use without federation")), "{error}");

@@ -138,19 +138,25 @@ impl ClusterReport {
                 self.log_lines_dropped
             )?;
         }
-        let lists: [(&str, fn(&DaemonReport) -> &Vec<String>); 2] = [
-            ("The cluster cannot do its work:", |daemon| &daemon.problems),
-            ("Notices:", |daemon| &daemon.notices),
-        ];
-        for (head, sentences) in lists {
-            let mut sentences = self.daemons.iter().flat_map(sentences).peekable();
-            if sentences.peek().is_some() {
-                write!(f, "\n\n{head}")?;
-            }
-            sentences.try_for_each(|sentence| write!(f, "\n  {sentence}"))?;
-        }
-        Ok(())
+        let problems = self.daemons.iter().flat_map(|daemon| &daemon.problems);
+        write_section(f, "The cluster cannot do its work:", problems)?;
+        write_section(f, "Notices:", self.daemons.iter().flat_map(|daemon| &daemon.notices))
     }
+}
+
+/// Writes sentences below a head; nothing where there are none.
+fn write_section<'a>(
+    f: &mut String,
+    head: &str,
+    sentences: impl Iterator<Item = &'a String>,
+) -> std::fmt::Result {
+    for (n, sentence) in sentences.enumerate() {
+        if n == 0 {
+            write!(f, "\n\n{head}")?;
+        }
+        write!(f, "\n  {sentence}")?;
+    }
+    Ok(())
 }
 
 /// Puts items with commas between them into indented lines of at most `columns`; an item is never cut.

@@ -278,7 +278,7 @@ mod tests {
         for url in ["ws://10.0.0.1", "wss://10.0.0.1", "http://10.0.0.1"] {
             assert!(matches!(options(url).validate(), Err(Error::Url(_))), "{url}");
         }
-        let nkey = SecretKey::new(&KeyPair::new_user().seed().unwrap());
+        let nkey = SecretKey::new(KeyPair::new_user().seed().unwrap());
         for bad in ["SU", "nonsense", &KeyPair::new_account().seed().unwrap()] {
             let refused = options("nats://10.0.0.1").with_nkey(SecretKey::new(bad)).validate();
             assert!(matches!(refused, Err(Error::Nkey)), "{bad}");
