@@ -3,7 +3,7 @@
 //! Other programs take part by the same subjects: the topic after a prefix, and the payload as it
 //! is. The NATS client reconnects by itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::connection::State;
 use async_nats::{ConnectOptions, Event, ServerAddr};
@@ -84,8 +84,19 @@ async fn listen(
 ) -> Result<(), Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Server(error);
     let (state, mut states) = watch::channel(false);
-    let refusals = LogLimiter::default();
-    let options = options.name("gatewayworker").retry_on_initial_connect().event_callback(move |event| {
+    let (refusals, logged) = (LogLimiter::default(), Mutex::new(String::new()));
+    let options = options.name("gatewayworker").retry_on_initial_connect();
+    // It is asked before each attempt which server to take. It leaves that to async-nats, and learns why the last attempt has failed.
+    let options = options.reconnect_to_server_callback(move |servers, _| {
+        let why = servers.into_iter().find_map(|server| server.last_error).unwrap_or_default();
+        let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged != why && !why.is_empty() {
+            warn!(%why, "the channel cannot connect to NATS, and goes on trying");
+        }
+        *logged = why;
+        std::future::ready(None)
+    });
+    let options = options.event_callback(move |event| {
         match event {
             Event::Connected => {
                 info!("the channel is connected to NATS");

@@ -19,9 +19,9 @@ use crate::{LineWriter, Warnings};
 /// At its end the process waits for the last lines until none was written for this time.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The filter without `RUST_LOG`. At INFO the client of NATS writes a line for each message that a subscription has no room for; those
-/// who use the client say it in fewer lines.
-const DEFAULT_FILTER: &str = "info,async_nats=warn";
+/// The filter without `RUST_LOG`. The client of NATS writes a line at INFO for each message that a subscription has no room for, and one at
+/// ERROR for each attempt that NATS refuses; those who use the client say both in fewer lines.
+const DEFAULT_FILTER: &str = "info,async_nats=warn,async_nats::connector=off";
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
