@@ -157,7 +157,7 @@ impl Deliveries {
         report.sent += 1;
         report.said_unreached += u64::from(unreached > 0);
         report.unanswered += u64::from(message.unreached.is_none());
-        let (mut incomplete, mut is_slow) = (0, false);
+        let (mut incomplete, mut is_slow) = (0u64, false);
         for (cluster, &(missing, last)) in message.clusters.iter().enumerate() {
             let time = last.saturating_sub(at);
             if cluster == own {

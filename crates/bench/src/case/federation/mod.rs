@@ -33,7 +33,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// The programs are missing or too old, a process has ended, a client has lost its connection, or the clusters do not
 /// hear each other.
 pub(crate) async fn run(flags: &args::Federation, progress: &Progress) -> Result<Vec<System>> {
-    check_worker().await?;
+    side::check_worker().await?;
     let mut clusters = Side::start_federation(flags, progress).await?;
     if let Some(fault) = flags.fault {
         let measured = fault::run(flags, fault, &mut clusters, progress).await;

@@ -86,7 +86,7 @@ impl Window<'_> {
         let (seconds, after) = (self.start.elapsed().as_secs_f64(), self.processes.cpu()?);
         let cpu = self.before.iter().zip(&after).map(|(before, after)| after.since(before));
         let kinds = self.processes.0.iter().zip(cpu);
-        let nanos = kinds.map(|(kind, cpu)| Ok((!kind.is_empty()).then_some(cpu?)));
+        let nanos = kinds.map(|(kind, cpu)| cpu.map(|cpu| (!kind.is_empty()).then_some(cpu)));
         Ok(Usage { seconds, nanos: nanos.collect::<Result<_>>()? })
     }
 }
