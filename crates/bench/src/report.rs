@@ -89,8 +89,7 @@ pub(crate) fn table(case: &str, systems: &[System], ratios: bool) -> String {
         };
         let _ = write!(out, "{label:<32}");
         for system in &medians {
-            let value =
-                system.iter().find(|other| other.name == metric.name).map(|other| number(other.value));
+            let value = system.iter().find(|other| other.name == metric.name).map(value);
             let _ = write!(out, "{:>14}", value.unwrap_or_else(|| "-".into()));
         }
         for others in medians.iter().take(others).skip(1) {
@@ -100,6 +99,14 @@ pub(crate) fn table(case: &str, systems: &[System], ratios: bool) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Formats the value of a metric. One without a unit may be a count.
+fn value(metric: &Metric) -> String {
+    match metric.unit {
+        "" if metric.value.fract() == 0.0 => format!("{:.0}", metric.value),
+        _ => number(metric.value),
+    }
 }
 
 /// Formats a value: three significant digits for small values, no decimals for large ones.

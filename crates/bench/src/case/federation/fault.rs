@@ -269,10 +269,12 @@ fn figures(report: &Report, counted: Counted, begin: Duration, end: Duration) ->
     metrics
 }
 
-/// The times of a phase in milliseconds; a phase in which nothing arrived has no row value but zero.
-fn times_of(what: &str, times: &Histogram) -> [Metric; 3] {
-    [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())]
-        .map(|(name, micros)| Metric::new(format!("{what}_{name}"), "ms", micros / 1000.0))
+/// The times of a phase in milliseconds, and how many there are. Where nothing has arrived, there is no time.
+fn times_of(what: &str, times: &Histogram) -> Vec<Metric> {
+    let figures = [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())];
+    let figures = figures.map(|(name, micros)| Metric::new(format!("{what}_{name}"), "ms", micros / 1000.0));
+    let arrived = Metric::new(format!("{what}_arrived"), "", times.count() as f64);
+    std::iter::once(arrived).chain(figures.into_iter().filter(|_| times.count() > 0)).collect()
 }
 
 /// What may not happen, whatever NATS does.
