@@ -124,11 +124,10 @@ impl Loaded {
 }
 
 /// Binds each client to a uid: to the one of its place.
+#[allow(clippy::await_holding_refcell_ref, reason = "between two measurements, no other task has the clients")]
 async fn bind(clients: &ClientSet, name: impl Fn(usize) -> String) -> Result<()> {
     for place in 0..clients.len() {
         let frames = frames(&[&format!("U{} ", name(place)), "E"]);
-        // Nobody else uses the clients between two measurements.
-        #[allow(clippy::await_holding_refcell_ref, reason = "no other task has the clients")]
         clients.client(place).barrier(&frames).await.context("binding a uid")?;
     }
     tokio::time::sleep(SETTLE).await;
