@@ -48,10 +48,11 @@ pub(crate) enum Layout {
 pub(crate) struct Nats {
     layout: Layout,
     program: PathBuf,
+    jetstream: bool,
     logs: Option<PathBuf>,
     servers: Vec<Server>,
     relay: Option<Relay>,
-    configuration: Option<Configuration>,
+    directory: Option<Directory>,
 }
 
 struct Server {
@@ -60,10 +61,10 @@ struct Server {
     flags: Vec<String>,
 }
 
-/// The directory of the configuration files, which is removed with this.
-struct Configuration(PathBuf);
+/// A directory of configuration files and of JetStream's data, which is removed with this.
+struct Directory(PathBuf);
 
-impl Drop for Configuration {
+impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -79,20 +80,23 @@ impl Layout {
 }
 
 impl Nats {
-    /// Starts the servers, and waits until each accepts clients.
+    /// Starts the servers, with or without JetStream, and waits until each accepts clients.
     ///
     /// # Errors
     /// The program is missing, or a server does not start.
-    pub(crate) async fn start(program: &Path, layout: Layout, logs: Option<PathBuf>) -> Result<Self> {
-        let (relay, configuration) = match layout {
-            Layout::Cluster(_) => (None, None),
-            Layout::Leaf => {
-                let relay = Relay::start(address(LEAF_NODES + 1), address(LEAF_NODES)).await?;
-                (Some(relay), Some(Configuration::write()?))
-            }
+    pub(crate) async fn start(
+        program: &Path,
+        layout: Layout,
+        jetstream: bool,
+        logs: Option<PathBuf>,
+    ) -> Result<Self> {
+        let relay = match layout {
+            Layout::Cluster(_) => None,
+            Layout::Leaf => Some(Relay::start(address(LEAF_NODES + 1), address(LEAF_NODES)).await?),
         };
+        let directory = (jetstream || relay.is_some()).then(Directory::create).transpose()?;
         let mut nats =
-            Nats { layout, program: program.into(), logs, servers: Vec::new(), relay, configuration };
+            Nats { layout, program: program.into(), jetstream, logs, servers: Vec::new(), relay, directory };
         for number in 0..layout.servers() {
             let flags = nats.flags(number);
             nats.servers.push(Server { process: None, flags });
@@ -105,7 +109,12 @@ impl Nats {
     fn flags(&self, number: u16) -> Vec<String> {
         let clients = address(CLIENTS + number);
         let mut flags = vec!["-a".into(), clients.ip().to_string(), "-p".into(), clients.port().to_string()];
-        match (self.layout, &self.configuration) {
+        flags.extend(["-n".into(), format!("nats-{}", number + 1)]);
+        if let Some(directory) = self.directory.as_ref().filter(|_| self.jetstream) {
+            let data = directory.0.join(format!("jetstream-{number}"));
+            flags.extend(["-js".into(), "-sd".into(), data.to_string_lossy().into_owned()]);
+        }
+        match (self.layout, &self.directory) {
             (Layout::Cluster(count @ 2..), _) => {
                 let route = |number| format!("nats://{}", address(ROUTES + number));
                 let routes: Vec<_> = (0..count as u16).map(route).collect();
@@ -113,8 +122,8 @@ impl Nats {
                 flags.extend(["--cluster_name".into(), "bench".into(), "--cluster".into(), own]);
                 flags.extend(["--routes".into(), routes.join(",")]);
             }
-            (Layout::Leaf, Some(configuration)) => {
-                flags.extend(["-c".into(), configuration.file(number).to_string_lossy().into_owned()]);
+            (Layout::Leaf, Some(directory)) => {
+                flags.extend(["-c".into(), directory.file(number).to_string_lossy().into_owned()]);
             }
             _ => {}
         }
@@ -206,22 +215,22 @@ impl Nats {
     }
 }
 
-impl Configuration {
-    /// Writes the files of a server and of its leaf node.
-    fn write() -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("bench-nats-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
-        let configuration = Configuration(directory);
+impl Directory {
+    /// Creates it, with the configuration of a server and of its leaf node.
+    fn create() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("bench-nats-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        let directory = Directory(path);
         let (own, relay) = (address(LEAF_NODES), address(LEAF_NODES + 1));
         // A leaf node would also connect to the address that it is told.
         let hub = format!("leafnodes {{ listen: \"{own}\", advertise: \"{relay}\" }}\n");
         let remote = format!("nats-leaf://{relay}");
         let leaf = format!("leafnodes {{ reconnect: 1, remotes: [ {{ url: \"{remote}\" }} ] }}\n");
         for (number, text) in [hub, leaf].into_iter().enumerate() {
-            let file = configuration.file(number as u16);
+            let file = directory.file(number as u16);
             std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         }
-        Ok(configuration)
+        Ok(directory)
     }
 
     fn file(&self, number: u16) -> PathBuf {
@@ -240,7 +249,8 @@ mod tests {
     #[tokio::test]
     async fn a_missing_nats_server_is_named() {
         let local = tokio::task::LocalSet::new();
-        let missing = local.run_until(Nats::start(Path::new("no-nats-here"), Layout::Cluster(1), None)).await;
+        let missing =
+            local.run_until(Nats::start(Path::new("no-nats-here"), Layout::Cluster(1), false, None)).await;
         let text = format!("{:#}", missing.err().unwrap());
         assert!(text.contains("no-nats-here does not start"), "{text}");
     }
@@ -250,10 +260,11 @@ mod tests {
         let nats = |layout| Nats {
             layout,
             program: PathBuf::new(),
+            jetstream: false,
             logs: None,
             servers: Vec::new(),
             relay: None,
-            configuration: None,
+            directory: None,
         };
         let leaf = nats(Layout::Leaf);
         let ports = (0..3).map(|number| leaf.urls(number, 3)).collect::<Vec<_>>();

@@ -53,6 +53,9 @@ pub(crate) struct Federation {
     /// rest at the other.
     #[arg(long)]
     pub(crate) leaf: bool,
+    /// Start the nats-servers with JetStream, in a temporary directory.
+    #[arg(long, conflicts_with = "leaf")]
+    pub(crate) jetstream: bool,
     /// Measure a fault under a steady load, and nothing else.
     #[arg(long, value_enum)]
     pub(crate) fault: Option<Fault>,

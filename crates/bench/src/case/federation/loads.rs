@@ -67,12 +67,7 @@ impl Loaded {
     ///
     /// # Errors
     /// A process has ended, a client has lost its connection, or nothing arrives any more.
-    pub(super) async fn measure(
-        &self,
-        flags: &args::Federation,
-        metrics: &mut Vec<Metric>,
-        progress: &Progress,
-    ) -> Result<u64> {
+    pub(super) async fn measure(&self, flags: &args::Federation, metrics: &mut Vec<Metric>) -> Result<u64> {
         let mut lost = 0;
         for (count, order) in &self.orders {
             let clients = self.client_set.ordered(order);
@@ -89,22 +84,19 @@ impl Loaded {
                 let one = Groups { clients: all.min(flags.group_size), size: flags.group_size, senders: 1 };
                 let busy = Groups { clients: all, size: flags.group_size, senders: flags.in_flight };
                 let what = format!("{kind}_in_{count}");
-                lost += self.send(&clients, one, &prefix, &what, &flags.load, metrics, progress).await?;
+                lost += self.send(&clients, one, &prefix, &what, &flags.load, metrics).await?;
                 let what = format!("busy_{what}");
-                lost += self.send(&clients, busy, &prefix, &what, &flags.load, metrics, progress).await?;
+                lost += self.send(&clients, busy, &prefix, &what, &flags.load, metrics).await?;
             }
         }
         let all = self.client_set.len() as u32;
         let everybody = Groups { clients: all, size: all, senders: 1 };
         let prefix = |_| "B".to_owned();
-        lost += self
-            .send(&self.client_set, everybody, &prefix, "broadcast", &flags.load, metrics, progress)
-            .await?;
+        lost += self.send(&self.client_set, everybody, &prefix, "broadcast", &flags.load, metrics).await?;
         metrics.push(Metric::new("lost", "", lost as f64));
         Ok(lost)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call of a function that takes most of them")]
     async fn send(
         &self,
         clients: &ClientSet,
@@ -113,9 +105,9 @@ impl Loaded {
         what: &str,
         load: &Load,
         metrics: &mut Vec<Metric>,
-        progress: &Progress,
     ) -> Result<u64> {
-        let measured = send_to_groups(clients, groups, prefix, load, &self.target, progress)
+        let progress = Progress::new(format!("federation: {}: {what}", self.name));
+        let measured = send_to_groups(clients, groups, prefix, load, &self.target, &progress)
             .await
             .with_context(|| format!("{what} of {}", self.name))?;
         metrics.extend(measured.figures(what));
@@ -124,7 +116,10 @@ impl Loaded {
 }
 
 /// Binds each client to a uid: to the one of its place.
-#[allow(clippy::await_holding_refcell_ref, reason = "between two measurements, no other task has the clients")]
+#[allow(
+    clippy::await_holding_refcell_ref,
+    reason = "between two measurements, no other task has the clients"
+)]
 async fn bind(clients: &ClientSet, name: impl Fn(usize) -> String) -> Result<()> {
     for place in 0..clients.len() {
         let frames = frames(&[&format!("U{} ", name(place)), "E"]);

@@ -66,7 +66,7 @@ async fn measure(
     for _ in 0..flags.rounds {
         for ((loaded, system), idle) in loaded.iter().zip(&mut systems).zip(&idle) {
             let mut round = idle.clone();
-            let lost = loaded.measure(flags, &mut round, progress).await?;
+            let lost = loaded.measure(flags, &mut round).await?;
             if lost > 0 {
                 system.faults.push(format!(
                     "{}: {lost} deliveries did not arrive, or arrived twice or out of order",

@@ -40,7 +40,7 @@ impl Side {
     pub(super) async fn start_federation(flags: &args::Federation, progress: &Progress) -> Result<Self> {
         progress.say("starting NATS");
         let layout = if flags.has_leaf() { Layout::Leaf } else { Layout::Cluster(flags.nats_nodes()) };
-        let nats = Nats::start(&flags.nats_server, layout, flags.logs.clone()).await?;
+        let nats = Nats::start(&flags.nats_server, layout, flags.jetstream, flags.logs.clone()).await?;
         let (count, gateways) = (flags.clusters as usize, flags.gateways as usize);
         let name = format!("{count} clusters");
         let mut side = Side { name, clusters: Vec::new(), nats: None, urls: Vec::new(), metrics: Vec::new() };

@@ -167,7 +167,7 @@ impl Run<'_> {
         if self.scale.federation {
             progress.say("starting NATS");
             let (program, logs) = (&self.scale.nats_server, self.scale.logs.clone());
-            self.nats = Some(Nats::start(program, Layout::Cluster(1), logs).await?);
+            self.nats = Some(Nats::start(program, Layout::Cluster(1), false, logs).await?);
         }
         for number in 0..plan.clusters as usize {
             let before = (number, number * plan.gateways as usize);
