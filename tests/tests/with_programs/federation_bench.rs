@@ -68,7 +68,7 @@ pub(crate) async fn a_leaf_node_that_is_cut_off_delivers_late_and_loses_nothing(
 }
 
 pub(crate) async fn groups_and_broadcasts_of_many_clients_reach_all_clusters() {
-    let flags = "--clients 1000 --per-process 300 --clusters 3 --workers 1 --ping-interval 1s --duration 1s --broadcasts 2 --arrivals 100";
+    let flags = "--clients 1000 --per-process 300 --clusters 3 --workers 1 --ping-interval 2s --duration 1s --broadcasts 2 --arrivals 100";
     let document = run(&format!("scale --federation {flags}")).await;
     assert_eq!((figure(&document, 0, "clients"), figure(&document, 0, "gateways")), (1000.0, 6.0));
     for name in ["nats_per_group", "busy_group_p99", "broadcast_max", "heartbeat_cpu_nats"] {

@@ -36,6 +36,7 @@ pub(crate) async fn wait_until_joined(clusters: &[ClusterEntry], progress: &Prog
     let mut clients = Vec::new();
     for cluster in clusters {
         clients.push(client_of_each_worker(cluster).await?);
+        speak(&mut clients).await?;
     }
     let (start, mut number) = (Instant::now(), 0);
     for from in 0..clients.len() {
@@ -52,6 +53,7 @@ pub(crate) async fn wait_until_joined(clusters: &[ClusterEntry], progress: &Prog
                         LIMIT.as_secs()
                     );
                 }
+                speak(&mut clients).await?;
                 number += 1;
                 let text = format!("B{number} ");
                 clients[from][worker].send(&frames(&[&text])).await.context("probing")?;
@@ -70,6 +72,15 @@ pub(crate) async fn wait_until_joined(clusters: &[ClusterEntry], progress: &Prog
     }
     for client in clients.into_iter().flatten() {
         client.close().await;
+    }
+    Ok(())
+}
+
+/// Lets each client say something that the worker ignores: a gateway closes a client that is silent for long.
+async fn speak(clients: &mut [Vec<Client>]) -> Result<()> {
+    let frames = frames(&[r#"{"type":"pong"}"#]);
+    for client in clients.iter_mut().flatten() {
+        client.send(&frames).await.context("probing")?;
     }
     Ok(())
 }
