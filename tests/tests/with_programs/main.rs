@@ -6,6 +6,7 @@ mod admin_page;
 mod channel;
 mod client_guide;
 mod federation;
+mod federation_bench;
 mod federation_daemons;
 mod federation_faults;
 mod federation_login;
@@ -51,6 +52,10 @@ gatewayworker_tests::tests_with_programs! {
         federation_login::a_nats_that_wants_a_certificate_gets_the_one_that_is_set,
         federation_faults::what_a_dying_nats_server_loses_is_counted_and_the_rest_arrives_once_and_in_order,
         federation_faults::of_two_regions_each_works_alone_while_their_leaf_node_is_cut,
+        federation_bench::two_clusters_and_their_plain_mesh_are_measured,
+        federation_bench::what_a_killed_nats_server_loses_is_measured,
+        federation_bench::a_leaf_node_that_is_cut_off_delivers_late_and_loses_nothing,
+        federation_bench::groups_and_broadcasts_of_many_clients_reach_all_clusters,
         federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP] http_guide::the_program_in_php_pushes;
