@@ -3,7 +3,11 @@
 //!
 //! It returns `E…` to the sender and sends `B…` to all. `J<group> ` joins, `L<group> ` leaves, and `G<group> …` goes to
 //! the group. It reads all sessions for `S`, and answers with their number. It answers `I` with the client's id after
-//! an `I`, and sends `T<id> …` to this client.
+//! an `I`, and sends `T<id> …` to this client. `U<uid> ` binds the client to a uid, and `V<uid> …` goes to the uid. It
+//! answers `W` with its process id after a `W`. `P<group> <head> …` goes to the group too, and is answered with
+//! `R<head> <gateways> <clusters>`: how many were not reached.
+//!
+//! With the cargo feature `federation` it may be a worker of one of several clusters that NATS joins (`--federation`).
 
 use std::process::ExitCode;
 
@@ -46,6 +50,23 @@ impl Events for Bench {
             Some(b'T') => {
                 let id = word(message.text()?).parse()?;
                 client.gateway().send_to_client(id, message).await?;
+            }
+            Some(b'U') => {
+                client.bind_uid(word(message.text()?)).await?;
+            }
+            Some(b'V') => {
+                let uid = word(message.text()?).to_owned();
+                client.gateway().send_to_uid([uid], message).await?;
+            }
+            Some(b'W') => {
+                client.send(format!("W{}", std::process::id())).await?;
+            }
+            Some(b'P') => {
+                let group = word(message.text()?).to_owned();
+                let head = message.text()?.split(' ').nth(1).unwrap_or_default().to_owned();
+                let delivery = client.gateway().send_to_group([group], message).await?;
+                let (gateways, clusters) = (delivery.unreached.len(), delivery.unreached_clusters.len());
+                client.send(format!("R{head} {gateways} {clusters}")).await?;
             }
             _ => {}
         }

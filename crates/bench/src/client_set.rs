@@ -7,11 +7,19 @@ use crate::client::Client;
 
 /// Clients that the tasks of a round share. The last task drops them.
 #[derive(Clone)]
-pub(crate) struct ClientSet(Rc<[RefCell<Client>]>);
+pub(crate) struct ClientSet(Rc<[Rc<RefCell<Client>>]>);
 
 impl ClientSet {
     pub(crate) fn new(clients: Vec<Client>) -> Self {
-        ClientSet(clients.into_iter().map(RefCell::new).collect())
+        ClientSet(clients.into_iter().map(|client| Rc::new(RefCell::new(client))).collect())
+    }
+
+    /// Those of the same clients that `order` names by their places, in this order.
+    ///
+    /// # Panics
+    /// There is no such client.
+    pub(crate) fn ordered(&self, order: &[usize]) -> Self {
+        ClientSet(order.iter().map(|&place| self.0[place].clone()).collect())
     }
 
     /// Borrows a client, for one poll.

@@ -1,4 +1,5 @@
-//! The servers of the case `mesh`: processes that this program starts and ends. Their binaries are beside its own.
+//! The servers of the cases `mesh`, `scale` and `federation`: processes that this program starts and ends. Their binaries
+//! are beside its own. `nats` starts its servers by [`Daemon`] too.
 //!
 //! They run supervised: each prints `ready` to standard output when it listens, and drains when its standard input
 //! ends, which happens also when this program is killed. Each gateway and the register has a loopback address of its
@@ -29,6 +30,9 @@ const LAST_LINES: usize = 8;
 
 /// The last byte of the register's address. Gateways count from 1.
 const REGISTER: u8 = 254;
+
+/// The last byte of the address of all nats-servers.
+const NATS: u8 = 255;
 
 /// One server process.
 pub(crate) struct Daemon {
@@ -77,17 +81,20 @@ impl Daemon {
                 command.env_remove(key);
             }
         }
-        let mut child = command
-            // Not a flag, which programs of earlier versions would refuse.
-            .env("GATEWAYWORKER_UNIX_LINKS", "false")
-            .arg("--supervised")
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{name} cannot be started from {}", path.display()))?;
+        // Not a flag, which programs of earlier versions would refuse.
+        command.env("GATEWAYWORKER_UNIX_LINKS", "false").arg("--supervised").args(flags);
+        Self::spawn(name, command, logs)
+    }
+
+    /// Starts a program that prints `ready`, and ends when its standard input does.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn spawn(name: String, mut command: Command, logs: Option<&Path>) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| {
+            format!("{name} cannot be started from {}", command.as_std().get_program().display())
+        })?;
         let pid = child.id().context("the process has no id")?;
         let (out, log) = (
             child.stdout.take().context("the process has no output")?,
@@ -154,6 +161,12 @@ impl Daemon {
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn terminate(&self) -> Result<()> {
         Err(anyhow!("{} cannot be sent a signal on this system", self.name))
+    }
+
+    /// Ends the process by the end of its standard input, and waits for that.
+    pub(crate) async fn end(mut self) {
+        drop(self.child.stdin.take());
+        self.wait_for_end().await;
     }
 
     /// Waits for the end of the process, and kills it after the time limit.
@@ -271,8 +284,9 @@ impl Cluster {
     }
 
     /// All processes.
-    pub(crate) fn pids(&mut self) -> Vec<u32> {
-        self.daemons().map(|daemon| daemon.pid()).collect()
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let gateways = self.gateways.iter().map(|gateway| &gateway.daemon);
+        std::iter::once(&self.register).chain(gateways).chain(&self.workers).map(Daemon::pid).collect()
     }
 
     /// Ends all, workers first, and waits for that.
@@ -292,6 +306,11 @@ impl Cluster {
 pub(crate) fn own_address(row: u8, place: u8) -> Ipv4Addr {
     let [_, second, low, place] = loopback(place).octets();
     Ipv4Addr::new(127, second + 64 * (1 + (row & 1)), low, place)
+}
+
+/// The address of the nats-servers of this run.
+pub(crate) fn nats_address() -> Ipv4Addr {
+    loopback(NATS)
 }
 
 /// One of the addresses that this run has for itself, as far as that can be.

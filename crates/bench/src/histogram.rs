@@ -36,6 +36,11 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    /// The number of values.
+    pub(crate) fn count(&self) -> u64 {
+        self.total
+    }
+
     /// Removes all values.
     pub(crate) fn clear(&mut self) {
         *self = Histogram::new();

@@ -8,7 +8,8 @@
 //! returns a text message that begins with `E` to its sender, and sends one that begins with `B` to all. It joins a
 //! group at `J<group> `, leaves it at `L<group> `, and sends `G<group> …` to the group. It answers `S` with `S` and the
 //! number of sessions. The case `mesh` starts its servers itself, and also uses `I` and `T` of `bench_worker`. So does
-//! the case `scale`, whose clients are in processes of their own (`generator`).
+//! the case `scale`, whose clients are in processes of their own (`generator`), and the case `federation`, which uses all
+//! letters of `bench_worker` and starts nats-servers (`nats`), too.
 
 mod address;
 mod args;
@@ -19,9 +20,11 @@ mod cluster;
 #[cfg(target_os = "linux")]
 mod generator;
 mod histogram;
+mod nats;
 mod open;
 mod pace;
 mod procfs;
+mod relay;
 mod report;
 mod runner;
 mod segments;

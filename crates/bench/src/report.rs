@@ -61,8 +61,9 @@ fn ratio(metric: &Metric, others: &[Metric]) -> Option<f64> {
     (other.value != 0.0).then(|| metric.value / other.value)
 }
 
-/// Formats the table of medians: one column per system, and the first system's ratio to each other one.
-pub(crate) fn table(case: &str, systems: &[System]) -> String {
+/// Formats the table of medians: one column per system, and with `ratios` the first system's ratio to each other one.
+pub(crate) fn table(case: &str, systems: &[System], ratios: bool) -> String {
+    let others = if ratios { systems.len() } else { 0 };
     let medians: Vec<_> = systems.iter().map(System::medians).collect();
     let mut out = String::new();
     let rounds = systems.first().map_or(0, |system| system.rounds.len());
@@ -77,7 +78,7 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
         let _ = write!(out, "{:>14}", if short.is_empty() { letter.into() } else { short });
     });
     ('B'..)
-        .zip(systems.iter().skip(1))
+        .zip(systems.iter().take(others).skip(1))
         .for_each(|(letter, _)| _ = write!(out, "{:>10}", format!("A/{letter}")));
     out.push('\n');
     for metric in medians.first().into_iter().flatten() {
@@ -88,17 +89,24 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
         };
         let _ = write!(out, "{label:<32}");
         for system in &medians {
-            let value =
-                system.iter().find(|other| other.name == metric.name).map(|other| number(other.value));
+            let value = system.iter().find(|other| other.name == metric.name).map(value);
             let _ = write!(out, "{:>14}", value.unwrap_or_else(|| "-".into()));
         }
-        for others in medians.iter().skip(1) {
+        for others in medians.iter().take(others).skip(1) {
             let ratio = ratio(metric, others).map_or_else(String::new, |ratio| format!("{ratio:.3}"));
             let _ = write!(out, "{ratio:>10}");
         }
         out.push('\n');
     }
     out
+}
+
+/// Formats the value of a metric. One without a unit may be a count.
+fn value(metric: &Metric) -> String {
+    match metric.unit {
+        "" if metric.value.fract() == 0.0 => format!("{:.0}", metric.value),
+        _ => number(metric.value),
+    }
 }
 
 /// Formats a value: three significant digits for small values, no decimals for large ones.
@@ -206,7 +214,7 @@ mod tests {
 
     #[test]
     fn two_systems_are_shown_with_their_ratio() {
-        let text = table("echo", &[system(&[1.0, 9.0, 2.0]), system(&[4.0, 8.0, 40.0])]);
+        let text = table("echo", &[system(&[1.0, 9.0, 2.0]), system(&[4.0, 8.0, 40.0])], true);
         let row = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(row, ["cost", "(µs)", "2.00", "8.00", "0.250"]);
         assert!(text.contains("medians of 3 rounds"));
@@ -215,17 +223,18 @@ mod tests {
     #[test]
     fn the_first_system_is_compared_with_each_other_one() {
         let systems = [system(&[2.0]), System { name: "lean".into(), ..system(&[1.0]) }, system(&[0.0])];
-        let text = table("echo", &systems);
+        let text = table("echo", &systems, true);
         let row = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(row, ["cost", "(µs)", "2.00", "1.00", "0", "2.000"]);
         assert!(text.contains("A          lean             C       A/B       A/C"), "{text}");
+        assert!(!table("echo", &systems, false).contains("A/B"));
         assert_eq!(document(&(), &systems)["ratios"], json!([{"cost": 2.0}, {}]));
     }
 
     #[test]
     fn one_system_has_no_ratio_and_without_rounds_there_is_no_row() {
-        assert!(!table("echo", &[system(&[1.0])]).contains("A/B"));
-        assert_eq!(table("echo", &[system(&[])]).lines().count(), 3);
+        assert!(!table("echo", &[system(&[1.0])], true).contains("A/B"));
+        assert_eq!(table("echo", &[system(&[])], true).lines().count(), 3);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use crate::address::Url;
-use crate::args::{Case, Cli, Common, Mesh, Scale};
+use crate::args::{Case, Cli, Common, Federation, Mesh, Scale};
 use crate::case::{self, Outcome, Target};
 use crate::procfs::Processes;
 use crate::report::{self, Progress, System};
@@ -28,11 +28,14 @@ pub(crate) fn run(cli: &Cli) -> Result<bool> {
     let (systems, ended) = match (&cli.case, cli.case.common()) {
         (Case::Mesh(mesh), _) => meshes(mesh, &runtime),
         (Case::Scale(scale), _) => scaled(scale, &runtime),
+        (Case::Federation(federation), _) => federated(federation, &runtime),
         (_, Some(common)) => loaded(&cli.case, common, &runtime),
         (_, None) => (Vec::new(), Ok(())),
     };
     if systems.iter().any(|system| !system.rounds.is_empty()) {
-        print!("{}", report::table(name(&cli.case), &systems));
+        // The columns of a fault are its repetitions, one after another.
+        let ratios = !matches!(&cli.case, Case::Federation(federation) if federation.fault.is_some());
+        print!("{}", report::table(name(&cli.case), &systems, ratios));
         if let Some(file) = cli.case.json() {
             let text = format!("{:#}\n", report::document(&cli.case, &systems));
             std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
@@ -67,6 +70,15 @@ fn meshes(mesh: &Mesh, runtime: &Runtime) -> (Vec<System>, Result<()>) {
     }
     case::mesh::compare(mesh, &mut systems);
     (systems, Ok(()))
+}
+
+/// Measures clusters that NATS joins, and the plain mesh of the same gateways; or a fault of NATS.
+fn federated(federation: &Federation, runtime: &Runtime) -> (Vec<System>, Result<()>) {
+    let progress = Progress::new("federation".into());
+    match LocalSet::new().block_on(runtime, case::federation::run(federation, &progress)) {
+        Ok(systems) => (systems, Ok(())),
+        Err(error) => (Vec::new(), Err(error)),
+    }
 }
 
 /// Measures clients on as many gateways as they need.
@@ -138,7 +150,7 @@ async fn one(case: &Case, target: &Target, progress: &Progress) -> Result<Outcom
         Case::Join(join) => case::join::run(join, target, progress).await,
         Case::Fair(fair) => case::fair::run(fair, target, progress).await,
         Case::Burst(burst) => case::burst::run(burst, target, progress).await,
-        Case::Mesh(_) | Case::Scale(_) | Case::Generate => {
+        Case::Mesh(_) | Case::Scale(_) | Case::Federation(_) | Case::Generate => {
             anyhow::bail!("this case starts its servers itself")
         }
     }
@@ -156,12 +168,14 @@ fn name(case: &Case) -> &'static str {
         Case::Burst(_) => "burst",
         Case::Mesh(_) => "mesh",
         Case::Scale(_) => "scale",
+        Case::Federation(_) => "federation",
         Case::Generate => "generate",
     }
 }
 
 fn system(name: &str, url: &Url, pids: &[u32], tree: bool) -> (Target, System) {
-    let target = Target { url: url.clone(), processes: Processes::new(pids, tree) };
+    let processes = Processes::new(pids, tree);
+    let target = Target { url: url.clone(), processes, nats: Processes::new(&[], false) };
     let (name, url) = (name.to_owned(), url.text.clone());
     (target, System { name, url, pids: pids.to_vec(), ..System::default() })
 }

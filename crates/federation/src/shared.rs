@@ -1,9 +1,11 @@
 //! [`Shared`]: what the tasks of a federation have in common.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::Client;
+use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -12,6 +14,7 @@ use gatewayworker_client::{ClusterName, Unreached};
 use gatewayworker_protocol::interest::Name;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
+use tracing::warn;
 
 use crate::asking::Waiting;
 use crate::budget::Budget;
@@ -19,11 +22,12 @@ use crate::core::{
     ClockCheck, Clusters, Content, Envelope, HeardNames, Inbound, KeptCalls, Key, NamesUpdate, OpenError,
     Outbound, Partition, Rejection, Said, SendContent, Slot, Slots, Subjects,
 };
+use crate::faults::Faults;
 use crate::names::SharedNames;
 use crate::stats::Counts;
 
 /// So many bytes may wait in the NATS client.
-const BUDGET: usize = 16 * 1024 * 1024;
+const BUDGET: u64 = 16 * 1024 * 1024;
 
 pub(crate) struct Shared {
     pub(crate) client: Client,
@@ -35,6 +39,12 @@ pub(crate) struct Shared {
     pub(crate) process: u64,
     pub(crate) connected: watch::Receiver<bool>,
     pub(crate) counts: Arc<Counts>,
+    /// What is wrong with NATS.
+    pub(crate) faults: Arc<Faults>,
+    /// So many partitions no worker of the own cluster takes, though one should.
+    pub(crate) unheld: AtomicUsize,
+    /// This process was to serve other clusters, and does not any more.
+    pub(crate) has_ended_serving: AtomicBool,
     /// The questions that wait for answers.
     pub(crate) waiting: Waiting,
     /// Which clusters have a group or uid.
@@ -63,6 +73,7 @@ impl Shared {
         own: ClusterName,
         connected: watch::Receiver<bool>,
         counts: Arc<Counts>,
+        faults: Arc<Faults>,
     ) -> Self {
         Self {
             client,
@@ -71,6 +82,9 @@ impl Shared {
             process: rand::random(),
             connected,
             counts,
+            faults,
+            unheld: AtomicUsize::new(0),
+            has_ended_serving: AtomicBool::new(false),
             waiting: Waiting::default(),
             names: SharedNames::default(),
             clusters: RwLock::new(Clusters::new(own.clone())),
@@ -130,7 +144,8 @@ impl Shared {
         self.client.max_payload().saturating_sub(SendContent::OVERHEAD)
     }
 
-    /// Publishes a call, unless no cluster has a client that it concerns. The number is given and the message handed over under one lock, so that the order is that of the numbers.
+    /// Publishes a call, unless no cluster has a client that it concerns. The number is given and the message handed over under one lock,
+    /// so that the order is that of the numbers.
     pub(crate) fn publish_call(&self, to: Destination<'_>, call: Bytes) -> Result<Published, Unreached> {
         if !self.is_connected() {
             return Err(Unreached::NotConnected);
@@ -159,6 +174,7 @@ impl Shared {
         Ok(Published::Sent)
     }
 
+    /// Publishes a call for these slots, of which those in `known` have a cluster.
     fn publish_to(
         &self,
         numbers: &mut Outbound,
@@ -169,12 +185,17 @@ impl Shared {
     ) -> Result<(), Unreached> {
         let (number, counters) = numbers.prepare(slots, known);
         let message = self.seal(number, Content::Send(SendContent { to, counters, call }));
-        let message = self.budget.charge(message).ok_or(Unreached::Overloaded)?;
+        let message = self.budget.charge(message, self.now_ms()).ok_or(Unreached::Overloaded)?;
         let subject = self.subjects.send(Partition::of(self.process), slots);
         match at_once(self.client.publish(subject, message)) {
             Some(Ok(())) => {
                 numbers.commit(slots);
                 Ok(())
+            }
+            Some(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                // The sender has checked it: the client is connected to another server since.
+                warn!(%error, "a message to other clusters is longer than this nats-server takes: give all the same max_payload");
+                Err(Unreached::Overloaded)
             }
             Some(Err(_)) => Err(Unreached::NotConnected),
             None => Err(Unreached::Overloaded),
@@ -262,7 +283,8 @@ impl Shared {
         if !self.is_connected() {
             return false;
         }
-        let Some(message) = self.budget.charge(self.seal(self.next_number(), content)) else { return false };
+        let message = self.seal(self.next_number(), content);
+        let Some(message) = self.budget.charge(message, self.now_ms()) else { return false };
         matches!(at_once(self.client.publish(subject, message)), Some(Ok(())))
     }
 

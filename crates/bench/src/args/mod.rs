@@ -4,6 +4,7 @@
 //! flags that several cases share in `shared`.
 
 mod cases;
+mod federation;
 mod scale;
 mod shared;
 
@@ -14,6 +15,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
 pub(crate) use cases::{Burst, Connect, Disturb, Echo, Fair, Fanout, Group, Idle, Join, Mesh};
+pub(crate) use federation::{Cut, Fault, Federation, MembersIn};
 pub(crate) use scale::{Part, Pings, Scale};
 pub(crate) use shared::{Common, Load, Sending};
 
@@ -53,6 +55,9 @@ pub(crate) enum Case {
     /// Starts as many gateways as the clients need, up to a million clients and more, and ends them: memory, heartbeats, a
     /// message to a group and to all, and the time in which a client opens beside all others.
     Scale(Scale),
+    /// Starts clusters that NATS joins, the plain mesh of the same gateways, and nats-servers, and ends them: the cost of a
+    /// message to a group, to a uid and to all in both, and its way. With --fault, what a fault of NATS loses.
+    Federation(Federation),
     /// A process of the load generator of `scale`, which starts it.
     #[command(hide = true)]
     Generate,
@@ -70,7 +75,7 @@ impl Case {
             Case::Join(join) => Some(&join.common),
             Case::Fair(fair) => Some(&fair.common),
             Case::Burst(burst) => Some(&burst.common),
-            Case::Mesh(_) | Case::Scale(_) | Case::Generate => None,
+            Case::Mesh(_) | Case::Scale(_) | Case::Federation(_) | Case::Generate => None,
         }
     }
 
@@ -79,6 +84,7 @@ impl Case {
         match self {
             Case::Mesh(mesh) => mesh.json.as_ref(),
             Case::Scale(scale) => scale.json.as_ref(),
+            Case::Federation(federation) => federation.json.as_ref(),
             _ => self.common()?.json.as_ref(),
         }
     }
@@ -103,6 +109,11 @@ impl Case {
             Case::Burst(burst) => burst.clients,
             // Each process adds three pipes.
             Case::Mesh(mesh) => mesh.gateways * mesh.clients + 3 * (mesh.gateways + mesh.workers + 2),
+            // The clients of the clusters and of the plain mesh, and pipes.
+            Case::Federation(federation) => {
+                let processes = federation.clusters * (1 + federation.gateways + federation.workers);
+                2 * (federation.all_gateways() * federation.clients() + 3 * processes + 30)
+            }
             // Its own processes have the clients, and raise their limit themselves.
             Case::Scale(_) | Case::Generate => 0,
         }
@@ -128,6 +139,7 @@ impl Cli {
             Case::Mesh(mesh) if mesh.gateways * mesh.clients < 2 => {
                 wrong("a mesh needs at least two clients: --gateways or --clients is too low")
             }
+            Case::Federation(federation) => federation.check().or_else(wrong),
             _ => Ok(()),
         }
     }
@@ -173,5 +185,26 @@ mod tests {
         assert_eq!(["echo", "idle", "burst"].map(rounds), [5, 1, 1]);
         let cli = parse(&format!("bench echo {others}")).unwrap();
         assert_eq!(cli.case.common().unwrap().against.len(), 2);
+    }
+
+    #[test]
+    fn what_a_federation_cannot_have_is_refused() {
+        for good in
+            ["", "--clusters 5 --members-in 1,5,all", "--fault nats-kill", "--fault leaf-cut --cut close"]
+        {
+            assert!(parse(&format!("bench federation {good}")).is_ok(), "{good}");
+        }
+        for bad in [
+            "--members-in 3",
+            "--members-in 0",
+            "--clients 99",
+            "--fault nats-kill --nats-nodes 1",
+            "--fault leaf-cut --nats-nodes 3",
+            "--leaf --nats-nodes 3",
+            "--fault-time 5s",
+            "--size 47",
+        ] {
+            assert!(parse(&format!("bench federation {bad}")).is_err(), "{bad}");
+        }
     }
 }

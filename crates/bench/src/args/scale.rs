@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::federation::MembersIn;
 use crate::address::duration;
 
 /// Flags of `scale`.
@@ -23,9 +24,18 @@ pub(crate) struct Scale {
     /// How many workers run in each cluster.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub(crate) workers: u32,
-    /// How many clusters run, each with its own register. They know nothing of each other.
+    /// How many clusters run, each with its own register. Without --federation they know nothing of each other.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) clusters: u32,
+    /// Join the clusters by a nats-server: groups have members in several clusters, and a broadcast goes to all.
+    #[arg(long)]
+    pub(crate) federation: bool,
+    /// In how many clusters the members of a group are [default: all].
+    #[arg(long, value_name = "N|all", requires = "federation")]
+    pub(crate) members_in: Option<MembersIn>,
+    /// The nats-server to start, a path or a name in PATH.
+    #[arg(long, value_name = "PATH", default_value = "nats-server")]
+    pub(crate) nats_server: PathBuf,
     /// What to measure besides opening and memory.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…", default_values_t = Part::ALL)]
     pub(crate) parts: Vec<Part>,
@@ -77,7 +87,7 @@ pub(crate) enum Part {
     Heartbeats,
     /// Clients send to groups of ten, whose members are on different gateways.
     Groups,
-    /// A client sends to all.
+    /// A client sends to all; one of each cluster, if they know nothing of each other.
     Broadcast,
     /// Clients arrive and leave, while the others stay.
     Arrivals,

@@ -1,5 +1,5 @@
 //! Messages across a mesh: to one client, to groups, and to all. Measures the cost of each kind, and the time until the
-//! last recipient has it. `mesh` starts the servers and calls this.
+//! last recipient has it. `mesh` and `federation` start the servers and call this.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,7 +31,8 @@ impl Measured {
     pub(super) fn figures(&self, what: &str) -> Vec<Metric> {
         let cost = self.used.cost("", self.messages);
         let cost = cost.map(|cost| Metric { name: format!("cpu_per_{what}").into(), ..cost });
-        cost.into_iter().chain(latency(what, &self.times).flatten()).collect()
+        let nats = self.used.nats_cost(what, self.messages);
+        cost.into_iter().chain(nats).chain(latency(what, &self.times).flatten()).collect()
     }
 }
 

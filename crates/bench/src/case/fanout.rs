@@ -226,7 +226,7 @@ pub(super) async fn drive(
 }
 
 /// Parses the header of a message: its sender and number.
-fn head(rest: &[u8]) -> Option<(usize, u32)> {
+pub(super) fn head(rest: &[u8]) -> Option<(usize, u32)> {
     let (head, _) = rest.split_first_chunk::<HEAD>()?;
     let hex = |digits: &[u8]| {
         digits.iter().try_fold(0u32, |sum, digit| Some(sum << 4 | char::from(*digit).to_digit(16)?))

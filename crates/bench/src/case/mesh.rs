@@ -107,7 +107,8 @@ async fn measure(
         urls.push(address.parse().map_err(|error: String| anyhow!("{address}: {error}"))?);
     }
     let first = urls.first().cloned().context("no gateway")?;
-    let target = Target { url: first, processes: Processes::new(&cluster.pids(), false) };
+    let processes = Processes::new(&cluster.pids(), false);
+    let target = Target { url: first, processes, nats: Processes::new(&[], false) };
     let mut opened = Vec::new();
     for url in urls {
         let opening = Opening {
@@ -218,7 +219,7 @@ fn handles_and_memory(cluster: &Cluster) -> Result<Vec<Metric>> {
 }
 
 /// Orders the clients: the first of each gateway, then the second of each, and so on.
-fn interleave(gateways: Vec<Vec<Client>>) -> Vec<Client> {
+pub(super) fn interleave(gateways: Vec<Vec<Client>>) -> Vec<Client> {
     let mut gateways: Vec<_> = gateways.into_iter().map(Vec::into_iter).collect();
     let mut interleaved = Vec::new();
     loop {

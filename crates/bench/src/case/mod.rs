@@ -7,6 +7,7 @@ mod crossing;
 pub(crate) mod echo;
 pub(crate) mod fair;
 pub(crate) mod fanout;
+pub(crate) mod federation;
 pub(crate) mod idle;
 pub(crate) mod join;
 mod ledger;
@@ -37,6 +38,8 @@ const STALL: Duration = Duration::from_secs(5);
 pub(crate) struct Target {
     pub(crate) url: Url,
     pub(crate) processes: Processes,
+    /// Those of the processes that are nats-servers: their CPU is also shown apart.
+    pub(crate) nats: Processes,
 }
 
 /// The result of one round.
@@ -69,6 +72,7 @@ struct Window<'a> {
     target: &'a Target,
     start: Instant,
     servers: Cpu,
+    nats: Cpu,
     own: Option<Cpu>,
 }
 
@@ -77,23 +81,27 @@ struct Usage {
     seconds: f64,
     /// The CPU time of all server processes; `None` without processes.
     server_nanos: Option<f64>,
+    /// The part of nats-servers in it; `None` without any.
+    nats_nanos: Option<f64>,
     /// The CPU time of this program, if the system has it.
     own_nanos: Option<f64>,
 }
 
 impl<'a> Window<'a> {
     fn open(target: &'a Target) -> Result<Self> {
-        let servers = target.processes.cpu()?;
-        Ok(Window { target, start: Instant::now(), servers, own: Processes::own().cpu().ok() })
+        let (servers, nats) = (target.processes.cpu()?, target.nats.cpu()?);
+        Ok(Window { target, start: Instant::now(), servers, nats, own: Processes::own().cpu().ok() })
     }
 
     fn close(self) -> Result<Usage> {
         let seconds = self.start.elapsed().as_secs_f64();
         let servers = self.target.processes.cpu()?.since(&self.servers)?;
+        let nats = self.target.nats.cpu()?.since(&self.nats)?;
         let own = self.own.and_then(|before| Processes::own().cpu().ok()?.since(&before).ok());
         Ok(Usage {
             seconds,
             server_nanos: (!self.target.processes.is_empty()).then_some(servers as f64),
+            nats_nanos: (!self.target.nats.is_empty()).then_some(nats as f64),
             own_nanos: own.map(|nanos| nanos as f64),
         })
     }
@@ -104,6 +112,12 @@ impl Usage {
     fn cost(&self, name: &'static str, count: u64) -> Option<Metric> {
         let nanos = self.server_nanos.filter(|_| count > 0)?;
         Some(Metric::new(name, "µs", nanos / 1000.0 / count as f64))
+    }
+
+    /// The CPU time of nats-servers divided by `count`, in µs.
+    fn nats_cost(&self, what: &str, count: u64) -> Option<Metric> {
+        let nanos = self.nats_nanos.filter(|_| count > 0)?;
+        Some(Metric::new(format!("nats_per_{what}"), "µs", nanos / 1000.0 / count as f64))
     }
 
     fn rate(&self, name: &'static str, count: u64) -> Option<Metric> {

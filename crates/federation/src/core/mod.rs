@@ -7,13 +7,15 @@
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
 //! - [`Clusters`]: the other clusters,
 //! - [`KnownNames`], [`Announcer`]: which clusters have a group or uid,
-//! - [`ClockCheck`]: whether this host's clock is wrong.
+//! - [`ClockCheck`]: whether this host's clock is wrong,
+//! - [`DropReport`]: what to log of dropped messages.
 //!
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
 //! The rules are in `docs/decisions/0013-federation.md`.
 
 mod clock;
 mod clusters;
+mod drops;
 mod envelope;
 mod hash;
 mod inbound;
@@ -26,6 +28,7 @@ mod workers;
 
 pub(crate) use clock::ClockCheck;
 pub(crate) use clusters::{Clusters, Heard, Presence};
+pub(crate) use drops::{DropReport, Dropped};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
 pub(crate) use names::{

@@ -129,7 +129,8 @@ pub(super) fn gigabytes(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    const PLAN: Plan = Plan { clients: 1_000_000, clusters: 1, gateways: 53, workers: 2, generators: 53 };
+    const PLAN: Plan =
+        Plan { clients: 1_000_000, clusters: 1, gateways: 53, workers: 2, generators: 53, members_in: 1 };
 
     fn machine() -> Machine {
         Machine {

@@ -1,8 +1,8 @@
 //! The case `scale`: up to a million clients and more, on as many gateways as they need. Measures the memory of a client,
 //! and then the parts of the flags (`parts`).
 //!
-//! It starts all processes itself: clusters (`cluster`) and its own load generator (`generators`), whose clients cost
-//! less than at the gateway. It refuses to start what the machine has no room for (`limits`). When something stops it,
+//! It starts all processes itself: clusters (`cluster`), with `--federation` a nats-server that joins them (`nats`), and its
+//! own load generator (`generators`), whose clients cost less than at the gateway. It refuses to start what the machine has no room for (`limits`). When something stops it,
 //! it says what, shows what it has measured, and fails; it never measures fewer clients than asked without saying so.
 
 mod generators;
@@ -18,10 +18,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::federation::{ClusterEntry, check_worker, federation_flags, wait_until_joined};
 use super::mesh::wait_until_linked;
 use crate::args::{Part, Pings, Scale};
 use crate::cluster::{self, Cluster, own_address};
 use crate::generator::protocol::{Command, Setup};
+use crate::nats::{Layout, Nats};
 use crate::report::{Metric, Progress, System};
 use generators::{Generators, Watch};
 use kernel::KernelMemory;
@@ -55,8 +57,11 @@ pub(crate) fn check(scale: &Scale) -> Result<()> {
 pub(crate) async fn run(scale: &Scale, progress: &Progress) -> Result<System> {
     let plan = Plan::new(scale).map_err(|why| anyhow!(why))?;
     let name = plan.clients.to_string();
-    let mut run =
-        Run { scale, plan, clusters: Vec::new(), generators: Generators::new(), metrics: Vec::new() };
+    if scale.federation {
+        check_worker().await?;
+    }
+    let (clusters, generators, metrics) = (Vec::new(), Generators::new(), Vec::new());
+    let mut run = Run { scale, plan, clusters, nats: None, generators, metrics };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let ended = tokio::select! {
         ended = run.measure(progress) => ended,
@@ -65,10 +70,14 @@ pub(crate) async fn run(scale: &Scale, progress: &Progress) -> Result<System> {
     };
     let ended = ended.map_err(|error| run.reason(error));
     progress.say("ending the processes");
-    let pids = run.clusters.iter_mut().flat_map(Cluster::pids).collect();
+    let pids = run.clusters.iter().flat_map(Cluster::pids);
+    let pids = pids.chain(run.nats.iter().flat_map(Nats::pids)).collect();
     run.generators.stop().await;
     for cluster in run.clusters {
         cluster.stop().await;
+    }
+    if let Some(nats) = run.nats {
+        nats.stop().await;
     }
     match ended {
         Err(error) if run.metrics.is_empty() => Err(error),
@@ -84,6 +93,7 @@ struct Run<'a> {
     scale: &'a Scale,
     plan: Plan,
     clusters: Vec<Cluster>,
+    nats: Option<Nats>,
     generators: Generators,
     metrics: Vec<Metric>,
 }
@@ -145,7 +155,7 @@ impl Run<'_> {
     }
 
     fn processes(&self) -> AllProcesses {
-        AllProcesses::new(&self.clusters, &self.generators)
+        AllProcesses::new(&self.clusters, self.nats.as_ref(), &self.generators)
     }
 
     fn note(&mut self, name: &'static str, unit: &'static str, value: f64) {
@@ -154,9 +164,17 @@ impl Run<'_> {
 
     async fn start_clusters(&mut self, progress: &Progress) -> Result<()> {
         let plan = self.plan;
+        if self.scale.federation {
+            progress.say("starting NATS");
+            let (program, logs) = (&self.scale.nats_server, self.scale.logs.clone());
+            self.nats = Some(Nats::start(program, Layout::Cluster(1), false, logs).await?);
+        }
         for number in 0..plan.clusters as usize {
             let before = (number, number * plan.gateways as usize);
-            let (gateway_flags, worker_flags) = (gateway_flags(self.scale), worker_flags(self.scale));
+            let (gateway_flags, mut worker_flags) = (gateway_flags(self.scale), worker_flags(self.scale));
+            if let Some(nats) = &self.nats {
+                worker_flags.extend(federation_flags(nats, number, plan.clusters as usize));
+            }
             let setup = cluster::Setup { before, gateway_flags, worker_flags, logs: self.scale.logs.clone() };
             self.clusters.push(Cluster::start_with(setup).await?);
             let Some(cluster) = self.clusters.last_mut() else { continue };
@@ -180,11 +198,22 @@ impl Run<'_> {
             }
             addresses.push(of_cluster);
         }
+        if self.scale.federation {
+            let mut entries = Vec::new();
+            for address in addresses.iter().filter_map(|of_cluster| of_cluster.first()) {
+                let url = format!("ws://{address}").parse().map_err(|error: String| anyhow!(error))?;
+                entries.push(ClusterEntry { url, workers: plan.workers });
+            }
+            wait_until_joined(&entries, progress).await?;
+        }
         for number in 0..plan.generators {
             let sources: [Ipv4Addr; 2] = [0, 1].map(|row| own_address(row, number as u8));
             let setup = Setup {
                 number,
-                gateways: addresses[plan.cluster_of(number) as usize].clone(),
+                gateways: plan
+                    .gateways_of(number)
+                    .map(|(cluster, gateway)| addresses[cluster as usize][gateway as usize])
+                    .collect(),
                 first_gateway: plan.first_gateway(number),
                 sources,
                 pings: self.scale.pings,
@@ -234,6 +263,7 @@ impl Run<'_> {
     /// Names the daemon that has ended, if that is why something went wrong.
     fn reason(&mut self, error: anyhow::Error) -> anyhow::Error {
         let dead = self.clusters.iter_mut().find_map(|cluster| cluster.check().err());
+        let dead = dead.or_else(|| self.nats.as_mut()?.check().err());
         match dead {
             Some(dead) => anyhow!("{error:#}: {dead:#}"),
             None => error,

@@ -116,7 +116,7 @@ async fn send(
     Ok(sent)
 }
 
-/// Sends to all clients of each cluster, one message after another.
+/// Sends to all clients, one message after another: of each cluster, or, if NATS joins the clusters, of all at once.
 ///
 /// # Errors
 /// A client did not get a message once, or a client or process was lost.
@@ -129,8 +129,9 @@ pub(super) async fn broadcast(run: &mut Run<'_>, progress: &Progress) -> Result<
         let mut guard = Guard::new(&mut run.clusters, progress, "deliveries of a broadcast");
         run.generators.tell_all(|_| Command::ExpectBroadcast { number }).await?;
         run.generators.begun(&mut guard).await?;
-        // The first process of each cluster sends.
-        for index in 0..run.plan.clusters as usize {
+        // The first process of each cluster sends; where NATS joins clusters, one alone.
+        let senders = if run.scale.federation { 1 } else { run.plan.clusters as usize };
+        for index in 0..senders {
             run.generators.tell(index, &Command::Broadcast { number, bytes }).await?;
         }
         let one = run.generators.gather(all, &mut guard).await?;
