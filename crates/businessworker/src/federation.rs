@@ -113,6 +113,8 @@ pub(crate) fn metrics(stats: &Stats, into: &mut Families) {
         "result",
         [
             ("published", stats.published),
+            ("left_out", stats.left_out),
+            ("published_late", stats.published_late),
             ("not_published", stats.not_published),
             ("received", stats.received),
             ("undelivered", stats.undelivered),
@@ -142,6 +144,8 @@ pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("federation", stats.clusters.len() as u64),
         ("federation_connected", stats.is_connected.into()),
         ("federation_published", stats.published),
+        ("federation_left_out", stats.left_out),
+        ("federation_published_late", stats.published_late),
         ("federation_not_published", stats.not_published),
         ("federation_received", stats.received),
         ("federation_undelivered", stats.undelivered),

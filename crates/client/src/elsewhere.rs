@@ -58,10 +58,7 @@ impl Elsewhere {
 impl Calls {
     /// Publishes them, and notes in `delivery` where NATS has not taken them.
     pub(crate) fn publish(self, federation: &dyn Federation, delivery: &mut Delivery) {
-        let to = match &self.names {
-            Names::Any => Destination::All,
-            Names::These(names) => Destination::Names(names),
-        };
+        let to = self.names.destination();
         for call in self.calls {
             // Once clusters have missed a call, they get none of the later ones.
             if let Err(unreached) = federation.publish(to, call) {

@@ -79,6 +79,7 @@ impl GatewayBuilder {
             interest: Interest::Asked,
             interest_runtime: None,
             left_out: None,
+            journal: Arc::default(),
             questions: None,
         };
         Self { source, settings, federation: None }

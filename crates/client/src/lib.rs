@@ -84,6 +84,7 @@ mod link;
 mod links;
 mod liveness;
 mod message;
+mod name_journal;
 mod names;
 mod questions;
 mod select;

@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use gatewayworker_protocol::interest::Name;
 
+use crate::federation::Destination;
+
 /// What a send or a question is about.
 #[derive(Debug)]
 pub(crate) enum Names {
@@ -23,6 +25,14 @@ impl Names {
     /// These uids.
     pub(crate) fn uids<'n>(uids: impl IntoIterator<Item = &'n Bytes>) -> Self {
         Self::of(uids, Name::uid)
+    }
+
+    /// The clusters that it concerns.
+    pub(crate) fn destination(&self) -> Destination<'_> {
+        match self {
+            Self::These(names) if !names.is_empty() => Destination::Names(names),
+            _ => Destination::All,
+        }
     }
 
     /// These and those.

@@ -105,7 +105,7 @@ impl Asked {
         // Both are below MAX_PARTS.
         let (part, parts) = (part as u16, parts as u16);
         let content = Content::Answer { asker: *asker, question: *number, part, parts, answer };
-        shared.publish_answer(reply.clone(), content)
+        shared.publish_long(reply.clone(), content)
     }
 }
 

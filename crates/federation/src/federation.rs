@@ -20,8 +20,9 @@ use crate::asking;
 use crate::connection::connect;
 use crate::core::{Content, DropReport, Heard, Key, Partition, Rejection, Subjects};
 use crate::faults::Faults;
+use crate::following_names;
 use crate::options::{Error, Options};
-use crate::shared::{Shared, unix_ms};
+use crate::shared::{Published, Shared, unix_ms};
 use crate::stats::{Counts, Stats};
 
 /// How long [`Federation::join`] waits for a connection: the first send shall not fail for that.
@@ -59,10 +60,12 @@ impl Federation {
         let shared =
             Arc::new(Shared::new(client, key, subjects, options.cluster, connected.clone(), counts, faults));
         let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
+        let names = shared.client.subscribe(shared.subjects.all_names()).await?;
         let answers = shared.client.subscribe(shared.subjects.answers(shared.process)).await?;
         let tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone(), state))),
             AbortOnDropHandle::new(tokio::spawn(follow_clusters(shared.clone(), clusters))),
+            AbortOnDropHandle::new(tokio::spawn(following_names::follow(shared.clone(), names))),
             AbortOnDropHandle::new(tokio::spawn(asking::follow_answers(shared.clone(), answers))),
         ];
         let _ = timeout(FIRST_CONNECT, connected.wait_for(|connected| *connected)).await;
@@ -140,8 +143,11 @@ impl port::Federation for Federation {
 
     fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>> {
         match self.shared.publish_call(to, call) {
-            Ok(()) => {
-                self.shared.counts.published.add_one();
+            Ok(published) => {
+                match published {
+                    Published::Sent => self.shared.counts.published.add_one(),
+                    Published::LeftOut => self.shared.counts.left_out.add_one(),
+                }
                 Ok(())
             }
             Err(why) => {
@@ -206,6 +212,7 @@ async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>)
         let is_connected = *connected.borrow_and_update();
         if was_connected.replace(is_connected) != Some(is_connected) {
             shared.clusters_mut().set_connected(is_connected, shared.now_ms());
+            shared.names.known_mut().connection_changed();
         }
     }
 }
@@ -242,6 +249,8 @@ async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
                 for cluster in shared.clusters_mut().forget(shared.now_ms()) {
                     info!(%cluster, "the federation has not heard of a cluster for 10 minutes and forgets it");
                 }
+                let clusters = shared.clusters();
+                shared.names.known_mut().retain(|cluster| clusters.is_cluster(cluster));
             }
         }
     }

@@ -30,8 +30,11 @@
 //! - `asking.rs` asks other clusters and waits for the answers.
 //! - `serving.rs` is a worker's part: it subscribes for its cluster, and hands what comes (`receiving.rs`, `answering.rs`) to the
 //!   own gateways.
+//! - `announcing_names.rs` tells all processes which groups and uids the own cluster has, `following_names.rs` hears what others have;
+//!   `names.rs` keeps it for those who send.
 //! - `core/` decides: without sockets, tasks and clocks.
 
+mod announcing_names;
 mod answering;
 mod asking;
 mod budget;
@@ -39,6 +42,8 @@ mod connection;
 mod core;
 mod faults;
 mod federation;
+mod following_names;
+mod names;
 mod options;
 mod receiving;
 mod serving;

@@ -12,11 +12,13 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gatewayworker_client::federation::OwnCluster;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
+use crate::announcing_names::announce;
 use crate::answering::Answering;
 use crate::core::{Content, Hello, Partition, Partitions, Presence, Rejection, Workers};
 use crate::receiving::{HeldAlone, receive};
@@ -79,6 +81,9 @@ struct Serving {
     /// Tasks of partitions that were given up, which end soon.
     ending: Vec<AbortOnDropHandle<()>>,
     held_alone: HeldAlone,
+    /// Whether this worker announces the names of its cluster.
+    announces: watch::Sender<bool>,
+    announcing: AbortOnDropHandle<()>,
 }
 
 struct Receiving {
@@ -90,7 +95,12 @@ impl Serving {
     async fn begin(federation: &Federation, own: OwnCluster) -> Result<Self, Error> {
         let shared = &federation.shared;
         let group = shared.own.to_string();
+        let wanted = shared.client.subscribe(shared.subjects.names_wanted(&shared.own)).await?;
+        let announces = watch::Sender::new(false);
+        let announcing = announce(shared.clone(), own.clone(), announces.subscribe(), wanted);
         Ok(Self {
+            announces,
+            announcing: AbortOnDropHandle::new(tokio::spawn(announcing)),
             workers: Workers::new(shared.process),
             is_clock_wrong: false,
             hellos: shared.client.subscribe(shared.subjects.workers(&shared.own)).await?,
@@ -209,6 +219,7 @@ impl Serving {
         let mut alone = Partitions::default();
         self.workers.holds().iter().filter(|p| self.workers.holds_alone(*p)).for_each(|p| alone.insert(p));
         self.held_alone.set(alone);
+        self.announce_names(self.workers.holds().has(Partition::FIRST));
         shared.unheld.store(self.workers.unheld(shared.now_ms()), Ordering::Relaxed);
         if let Some(hello) = changes.hello {
             let hello = Hello { holds: self.workers.holds(), ..hello };
@@ -236,6 +247,10 @@ impl Serving {
         });
     }
 
+    fn announce_names(&self, announces: bool) {
+        self.announces.send_if_modified(|before| std::mem::replace(before, announces) != announces);
+    }
+
     /// Announces the cluster, if that is for this worker to do.
     fn say_presence(&self) {
         if self.workers.holds().has(Partition::FIRST) {
@@ -256,6 +271,8 @@ impl Serving {
         if self.workers.is_last() && shared.clock().off(shared.now_ms()) == 0 {
             self.announce(true);
         }
+        // Says at its end that nobody is to trust it any more.
+        drop(self.announces);
         let hello = Hello { holds: Partitions::default(), is_leaving: true };
         let mut tasks: Vec<AbortOnDropHandle<()>> = std::mem::take(&mut self.ending);
         for Receiving { end, task } in std::mem::take(&mut self.receiving).into_values() {
@@ -268,6 +285,7 @@ impl Serving {
                 self.answering.begin(message.payload);
             }
             join_all(tasks).await;
+            let _ = self.announcing.await;
             self.answering.finish().await;
             shared.publish(shared.subjects.workers(&shared.own), Content::Worker(hello));
             let _ = shared.client.flush().await;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::federation::Destination;
 use gatewayworker_client::{ClusterName, Unreached};
+use gatewayworker_protocol::interest::Name;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tracing::warn;
@@ -18,10 +19,11 @@ use tracing::warn;
 use crate::asking::Waiting;
 use crate::budget::Budget;
 use crate::core::{
-    ClockCheck, Clusters, Content, Envelope, Inbound, Key, OpenError, Outbound, Partition, SendContent,
-    Slots, Subjects,
+    ClockCheck, Clusters, Content, Envelope, HeardNames, Inbound, KeptCalls, Key, NamesUpdate, OpenError,
+    Outbound, Partition, Rejection, Said, SendContent, Slot, Slots, Subjects,
 };
 use crate::faults::Faults;
+use crate::names::SharedNames;
 use crate::stats::Counts;
 
 /// So many bytes may wait in the NATS client.
@@ -45,12 +47,22 @@ pub(crate) struct Shared {
     pub(crate) has_ended_serving: AtomicBool,
     /// The questions that wait for answers.
     pub(crate) waiting: Waiting,
+    /// Which clusters have a group or uid.
+    pub(crate) names: SharedNames,
     clusters: RwLock<Clusters>,
-    outbound: Mutex<Outbound>,
+    outbound: Mutex<Outgoing>,
     inbound: Mutex<Inbound>,
     clock: Mutex<ClockCheck>,
     budget: Budget,
     started: Instant,
+}
+
+/// What this process has said.
+#[derive(Debug)]
+struct Outgoing {
+    numbers: Outbound,
+    /// Calls that have left clusters out a moment ago.
+    kept: KeptCalls,
 }
 
 impl Shared {
@@ -74,8 +86,9 @@ impl Shared {
             unheld: AtomicUsize::new(0),
             has_ended_serving: AtomicBool::new(false),
             waiting: Waiting::default(),
+            names: SharedNames::default(),
             clusters: RwLock::new(Clusters::new(own.clone())),
-            outbound: Mutex::new(Outbound::new()),
+            outbound: Mutex::new(Outgoing { numbers: Outbound::new(), kept: KeptCalls::default() }),
             inbound: Mutex::new(Inbound::new(own.clone())),
             clock: Mutex::default(),
             own,
@@ -117,7 +130,7 @@ impl Shared {
         }
     }
 
-    fn outbound(&self) -> MutexGuard<'_, Outbound> {
+    fn outbound(&self) -> MutexGuard<'_, Outgoing> {
         self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,31 +144,52 @@ impl Shared {
         self.client.max_payload().saturating_sub(SendContent::OVERHEAD)
     }
 
-    /// Publishes a call. The number is given and the message handed over under one lock, so that the order is that of the numbers.
-    pub(crate) fn publish_call(&self, to: Destination<'_>, call: Bytes) -> Result<(), Unreached> {
+    /// Publishes a call, unless no cluster has a client that it concerns. The number is given and the message handed over under one lock,
+    /// so that the order is that of the numbers.
+    pub(crate) fn publish_call(&self, to: Destination<'_>, call: Bytes) -> Result<Published, Unreached> {
         if !self.is_connected() {
             return Err(Unreached::NotConnected);
         }
+        // Under this lock nothing new is heard of names: what is decided here is decided before or after it.
+        let mut outbound = self.outbound();
         let now_ms = self.now_ms();
-        let (slots, counted) = {
+        let (slots, known) = {
             let clusters = self.clusters();
-            (clusters.slots(to, now_ms), clusters.known_slots())
+            (self.slots(&clusters, to, now_ms), clusters.known_slots())
         };
+        if let Destination::Names(names) = to {
+            let without = known.without_all(slots);
+            if without != Slots::NONE {
+                outbound.kept.keep(names, call.clone(), without, now_ms);
+            }
+        }
         if slots == Slots::NONE {
-            return Ok(());
+            return Ok(Published::LeftOut);
         }
         let to = match to {
             Destination::One(cluster) => Some(cluster.clone()),
             Destination::All | Destination::Names(_) => None,
         };
-        let mut outbound = self.outbound();
-        let (number, counters) = outbound.prepare(slots, counted);
+        self.publish_to(&mut outbound.numbers, slots, known, to, call)?;
+        Ok(Published::Sent)
+    }
+
+    /// Publishes a call for these slots, of which those in `known` have a cluster.
+    fn publish_to(
+        &self,
+        numbers: &mut Outbound,
+        slots: Slots,
+        known: Slots,
+        to: Option<ClusterName>,
+        call: Bytes,
+    ) -> Result<(), Unreached> {
+        let (number, counters) = numbers.prepare(slots, known);
         let message = self.seal(number, Content::Send(SendContent { to, counters, call }));
-        let message = self.budget.charge(message, now_ms).ok_or(Unreached::Overloaded)?;
+        let message = self.budget.charge(message, self.now_ms()).ok_or(Unreached::Overloaded)?;
         let subject = self.subjects.send(Partition::of(self.process), slots);
         match at_once(self.client.publish(subject, message)) {
             Some(Ok(())) => {
-                outbound.commit(slots);
+                numbers.commit(slots);
                 Ok(())
             }
             Some(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
@@ -166,6 +200,45 @@ impl Shared {
             Some(Err(_)) => Err(Unreached::NotConnected),
             None => Err(Unreached::Overloaded),
         }
+    }
+
+    /// Notes what the announcing worker of a cluster says of its names, and publishes what has left the cluster out a moment ago and is for
+    /// it after all. Returns whether the cluster is to be asked for everything.
+    ///
+    /// # Errors
+    /// When it was said before.
+    pub(crate) fn hear_names(
+        &self,
+        cluster: &ClusterName,
+        said: Said,
+        update: NamesUpdate,
+    ) -> Result<bool, Rejection> {
+        let mut outbound = self.outbound();
+        let now_ms = self.now_ms();
+        let mut known = self.names.known_mut();
+        let heard = known.hear(cluster, said, update, self.names.is_used(), now_ms);
+        let HeardNames::Taken { news, asks } = heard else { return Err(Rejection::Replayed) };
+        let slot = Slot::of(cluster);
+        let may_have = |names: &[Name]| known.may_have(cluster, names, now_ms);
+        let late = outbound.kept.take(slot, &news, may_have, now_ms);
+        drop(known);
+        if !late.is_empty() && self.is_connected() {
+            let known = self.clusters().known_slots();
+            for call in late {
+                // It is late already: what NATS does not take now is missed.
+                if self.publish_to(&mut outbound.numbers, Slots::of(cluster), known, None, call).is_ok() {
+                    self.counts.published_late.add_one();
+                }
+            }
+        }
+        Ok(asks)
+    }
+
+    fn slots(&self, clusters: &Clusters, to: Destination<'_>, now_ms: u64) -> Slots {
+        let Destination::Names(names) = to else { return clusters.slots(to, now_ms) };
+        self.names.note_use();
+        let known = self.names.known();
+        clusters.slots_with(names, |cluster, names| known.may_have(cluster, names, now_ms), now_ms)
     }
 
     /// Whether the NATS client has written all that it was given.
@@ -181,7 +254,7 @@ impl Shared {
 
     /// A number for something that is not a call.
     pub(crate) fn next_number(&self) -> u64 {
-        self.outbound().next_number()
+        self.outbound().numbers.next_number()
     }
 
     /// Signs something that this process says.
@@ -205,8 +278,8 @@ impl Shared {
         }
     }
 
-    /// Publishes a part of an answer, if there is a connection and room. Returns whether it was taken.
-    pub(crate) fn publish_answer(&self, subject: String, content: Content) -> bool {
+    /// Publishes something long that is not a call, as a part of an answer, if there is a connection and room. Returns whether it was taken.
+    pub(crate) fn publish_long(&self, subject: String, content: Content) -> bool {
         if !self.is_connected() {
             return false;
         }
@@ -229,6 +302,15 @@ impl Shared {
             }
         }
     }
+}
+
+/// What has become of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// NATS has taken it.
+    Sent,
+    /// No other cluster has a client that it concerns.
+    LeftOut,
 }
 
 /// What comes of handing something to the NATS client; `None` if it has no room. A task that has done much without a pause would be told that

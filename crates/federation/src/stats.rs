@@ -22,6 +22,8 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) published: Counter,
+    pub(crate) left_out: Counter,
+    pub(crate) published_late: Counter,
     pub(crate) not_published: Counter,
     pub(crate) received: Counter,
     pub(crate) undelivered: Counter,
@@ -69,6 +71,8 @@ impl Counts {
             is_connected,
             clusters,
             published: self.published.get(),
+            left_out: self.left_out.get(),
+            published_late: self.published_late.get(),
             not_published: self.not_published.get(),
             received: self.received.get(),
             undelivered: self.undelivered.get(),
@@ -97,6 +101,10 @@ pub struct Stats {
     pub clusters: Vec<String>,
     /// Calls that NATS has taken.
     pub published: u64,
+    /// Calls that were not published: no other cluster has one of the groups or uids.
+    pub left_out: u64,
+    /// Calls that were published for a cluster a moment later, when it was known to have one of the groups or uids.
+    pub published_late: u64,
     /// Calls that NATS has not taken: the sender was told.
     pub not_published: u64,
     /// Calls of other clusters that were obeyed.

@@ -11,6 +11,7 @@ mod federation_daemons;
 mod federation_faults;
 mod federation_login;
 mod federation_move;
+mod federation_names;
 mod http_guide;
 mod listeners;
 mod metrics;
@@ -52,6 +53,13 @@ gatewayworker_tests::tests_with_programs! {
         federation_login::a_nats_that_wants_a_certificate_gets_the_one_that_is_set,
         federation_faults::what_a_dying_nats_server_loses_is_counted_and_the_rest_arrives_once_and_in_order,
         federation_faults::of_two_regions_each_works_alone_while_their_leaf_node_is_cut,
+        federation_names::a_send_goes_to_the_clusters_that_have_a_member_and_to_no_other,
+        federation_names::whoever_is_answered_at_once_after_a_first_join_gets_the_answer,
+        federation_names::a_client_of_another_cluster_that_was_joined_by_its_id_is_reached_at_once,
+        federation_names::a_first_member_gets_what_is_sent_at_once_after_its_join,
+        federation_names::the_names_of_a_gateway_that_stops_are_gone_and_those_of_its_successor_are_found,
+        federation_names::what_was_joined_while_nats_was_away_is_found_when_it_is_back,
+        federation_names::a_cluster_without_interest_gets_everything,
         federation_bench::two_clusters_and_their_plain_mesh_are_measured,
         federation_bench::what_a_killed_nats_server_loses_is_measured,
         federation_bench::a_leaf_node_that_is_cut_off_delivers_late_and_loses_nothing,

@@ -7,6 +7,7 @@
 
 mod answer;
 mod call;
+mod cluster_names;
 mod own_cluster;
 mod question;
 mod reading;
@@ -22,6 +23,7 @@ use gatewayworker_protocol::interest::Name;
 pub(crate) use answer::decode_answers;
 pub use call::{CallError, ClusterCall};
 pub(crate) use call::{at_gateway_len, encode_at_gateway, encode_everywhere};
+pub use cluster_names::{ClusterNames, NamesChange};
 pub use own_cluster::OwnCluster;
 pub use question::ClusterQuestion;
 

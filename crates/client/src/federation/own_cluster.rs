@@ -8,7 +8,7 @@ use gatewayworker_protocol::{Audience, ClientId, Command, Question};
 use tokio::time::timeout;
 
 use super::answer::encode_answers;
-use super::{CallError, ClusterCall, ClusterQuestion};
+use super::{CallError, ClusterCall, ClusterNames, ClusterQuestion};
 use crate::core::Outcome;
 use crate::frames::to_each;
 use crate::link::Link;
@@ -35,6 +35,11 @@ impl OwnCluster {
     /// The addresses of the gateways that are connected.
     pub fn gateways(&self) -> Vec<SocketAddrV4> {
         self.gateway.connected_gateways()
+    }
+
+    /// Follows which groups and uids the own cluster has. One follower at a time gets the changes.
+    pub fn names(&self) -> ClusterNames {
+        ClusterNames::of(&self.gateway)
     }
 
     /// Obeys an encoded [`ClusterCall`]. Waits for nothing.

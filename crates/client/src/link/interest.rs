@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkReader, LinkWriter};
-use gatewayworker_protocol::interest::Name;
+use gatewayworker_protocol::interest::{Name, NameFilter};
 use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, watch};
@@ -117,6 +117,32 @@ impl LinkInterest {
         may_have
     }
 
+    /// Keeps the view trusted, as a send to names does.
+    pub(crate) fn keep_used(&self) {
+        if !self.announces.load(Ordering::Relaxed) {
+            return;
+        }
+        let now_ms = self.now_ms();
+        if now_ms >= self.noted_ms.load(Ordering::Relaxed) + NOTE_EVERY_MS {
+            self.noted_ms.store(now_ms, Ordering::Relaxed);
+            self.is_used.send_if_modified(|used| !std::mem::replace(used, true));
+            if self.write().view.note_send(now_ms) {
+                self.due.notify_one();
+            }
+        }
+    }
+
+    /// Whether what the gateway has announced is all that it has.
+    pub(crate) fn is_trusted(&self) -> bool {
+        let now_ms = self.now_ms();
+        self.announces.load(Ordering::Relaxed) && self.read().view.is_trusted(now_ms)
+    }
+
+    /// What the gateway has announced, as the bytes of a filter; `None` if that is not known.
+    pub(crate) fn filter(&self) -> Option<Bytes> {
+        self.read().view.filter().map(NameFilter::to_bytes)
+    }
+
     /// Notes a join that was pushed to the call link. Call it before the caller of the join goes on.
     pub(crate) fn note_join(&self, name: Name) {
         if self.announces.load(Ordering::Relaxed) {
@@ -202,7 +228,7 @@ impl LinkInterest {
             let welcome = read_welcome(&mut reader, &mut received);
             timeout(link.settings.question_timeout, welcome).await.map_err(|_| silent())??;
             tokio::select! {
-                ended = self.read_updates(number, &mut reader, received, &writer) => ended,
+                ended = self.read_updates(number, link, &mut reader, received, &writer) => ended,
                 ended = self.renew(number, &writer) => ended,
                 ended = self.ask_barriers(number, link) => ended,
             }
@@ -216,6 +242,7 @@ impl LinkInterest {
     async fn read_updates(
         &self,
         number: u64,
+        link: &Link,
         reader: &mut LinkReader,
         mut received: BytesMut,
         writer: &LinkWriter,
@@ -227,9 +254,14 @@ impl LinkInterest {
                     Command::Ping(_) => continue,
                     other => return Err(invalid(format!("it is no update of interest: {other:?}"))),
                 };
+                let journal = &link.settings.journal;
+                let announced = journal.prepare(&update);
                 let report = self.update(number, |view| {
                     let now_ms = self.now_ms();
                     let report = view.receive(update, now_ms);
+                    if let Some(announced) = announced {
+                        journal.note(link.address, announced);
+                    }
                     if !view.is_trusted(now_ms) {
                         self.due.notify_one();
                     }

@@ -33,6 +33,7 @@ use crate::core::{CallLink, Effect, LinkError, QuestionId, Transmit};
 use crate::event_calls::EventCalls;
 pub(crate) use crate::link::interest::Interest;
 use crate::link::interest::LinkInterest;
+use crate::name_journal::NameJournal;
 use crate::{Liveness, Unreached};
 
 /// How much may wait to be sent on one link, in bytes: PHP's `sendToGatewayBufferSize`.
@@ -63,6 +64,8 @@ pub(crate) struct LinkSettings {
     pub(crate) interest_runtime: Option<Handle>,
     /// Counts the gateways that sends and questions leave out.
     pub(crate) left_out: Option<Arc<AtomicU64>>,
+    /// Keeps what gateways announce for other clusters.
+    pub(crate) journal: Arc<NameJournal>,
     /// Is told of each question that is answered, or not.
     pub(crate) questions: Option<QuestionObserver>,
 }

@@ -25,6 +25,7 @@ async fn linked() -> (Arc<Link>, std::net::TcpStream, AbortOnDropHandle<()>) {
         interest: Interest::Off,
         interest_runtime: None,
         left_out: None,
+        journal: Arc::default(),
         questions: None,
     };
     let (changes, mut changed) = watch::channel(0);

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 
 use gatewayworker_client::ClusterName;
 use gatewayworker_client::federation::Destination;
+use gatewayworker_protocol::interest::Name;
 
 use super::LISTEN_MS;
 use super::slots::{Slot, Slots};
@@ -221,6 +222,11 @@ impl Clusters {
         self.others.keys()
     }
 
+    /// Whether it is the own cluster or another one that is known.
+    pub(crate) fn is_cluster(&self, cluster: &ClusterName) -> bool {
+        *cluster == self.own || self.others.contains_key(cluster)
+    }
+
     /// The cluster that has a gateway with this address, if it is not the own one.
     pub(crate) fn of_gateway(&self, gateway: SocketAddrV4) -> Option<&ClusterName> {
         self.by_gateway.get(&gateway).filter(|_| !self.own_gateways.contains_key(&gateway))
@@ -230,18 +236,34 @@ impl Clusters {
     pub(crate) fn slots(&self, to: Destination<'_>, now_ms: u64) -> Slots {
         match to {
             Destination::One(cluster) => Slots::of(cluster),
-            // Which names a cluster has is not known.
             Destination::All | Destination::Names(_) => {
                 let own = Slot::of(&self.own);
-                let knows_all =
-                    self.connected_ms.is_some_and(|connected_ms| now_ms >= connected_ms + KNOW_MS);
-                if knows_all && !self.others.keys().any(|other| Slot::of(other) == own) {
+                if self.knows_all(now_ms) && !self.others.keys().any(|other| Slot::of(other) == own) {
                     Slots::ALL.without(own)
                 } else {
                     Slots::ALL
                 }
             }
         }
+    }
+
+    /// The slots that a message for the clients of names goes to, by what is known of each cluster. Where no cluster is known, there is none as
+    /// soon as all are known.
+    pub(crate) fn slots_with(
+        &self,
+        names: &[Name],
+        may_have: impl Fn(&ClusterName, &[Name]) -> bool,
+        now_ms: u64,
+    ) -> Slots {
+        let unknown =
+            if self.knows_all(now_ms) { Slots::NONE } else { Slots::ALL.without_all(self.known_slots()) };
+        let concerned = self.others.keys().filter(|cluster| may_have(cluster, names));
+        concerned.fold(unknown, |slots, cluster| slots.with(Slot::of(cluster)))
+    }
+
+    /// Whether each cluster that there is has been heard, so that a slot without one is empty.
+    fn knows_all(&self, now_ms: u64) -> bool {
+        self.connected_ms.is_some_and(|connected_ms| now_ms >= connected_ms + KNOW_MS)
     }
 
     /// The slots in which there is a cluster.
@@ -303,6 +325,32 @@ mod tests {
         let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == own).unwrap();
         clusters.hear(neighbour, 1, 1, has(&[]), KNOW_MS);
         assert_eq!(clusters.slots(Destination::All, KNOW_MS), Slots::ALL);
+    }
+
+    #[test]
+    fn a_slot_is_left_out_if_no_cluster_in_it_may_have_the_names() {
+        let mut clusters = connected();
+        let (a, b) = (name("a"), name("b"));
+        assert_ne!(Slot::of(&a), Slot::of(&b));
+        let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == Slot::of(&a));
+        let neighbour = neighbour.unwrap();
+        for cluster in [&a, &b, &neighbour] {
+            clusters.hear(cluster.clone(), 1, 1, has(&[]), 0);
+        }
+        let names = [Name::group(b"room")];
+        let slots = |has: &[&ClusterName], now_ms| {
+            let may_have = |cluster: &ClusterName, asked: &[Name]| {
+                assert_eq!(asked, names);
+                has.contains(&cluster)
+            };
+            clusters.slots_with(&names, may_have, now_ms)
+        };
+        assert_eq!(slots(&[], KNOW_MS), Slots::NONE);
+        assert_eq!(slots(&[&b], KNOW_MS), Slots::of(&b));
+        assert_eq!(slots(&[&neighbour], KNOW_MS), Slots::of(&a));
+        let empty = Slots::ALL.without(Slot::of(&a)).without(Slot::of(&b));
+        assert_eq!(slots(&[], KNOW_MS - 1), empty, "others may come yet");
+        assert_eq!(slots(&[&a], KNOW_MS - 1), empty.with(Slot::of(&a)));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use gatewayworker_client::ClusterName;
 use ring::hmac;
 
 use super::clusters::Presence;
+use super::names::NamesUpdate;
 use super::partitions::Partitions;
 use super::slots::{Slot, Slots};
 use super::workers::Hello;
@@ -30,6 +31,8 @@ const QUESTION: u8 = 2;
 const ANSWER: u8 = 3;
 const WORKER: u8 = 4;
 const CLUSTER: u8 = 5;
+const NAMES: u8 = 16;
+const NAMES_WANTED: u8 = 17;
 
 const SIGNATURE: usize = 32;
 
@@ -92,6 +95,10 @@ pub(crate) enum Content {
     Worker(Hello),
     /// A cluster is announced.
     Cluster(Presence),
+    /// A cluster says which names it has.
+    Names(NamesUpdate),
+    /// A cluster is to say all names that it has.
+    NamesWanted,
 }
 
 /// A call for other clusters.
@@ -144,6 +151,8 @@ impl Content {
             Self::Answer { .. } => ANSWER,
             Self::Worker(_) => WORKER,
             Self::Cluster(_) => CLUSTER,
+            Self::Names(_) => NAMES,
+            Self::NamesWanted => NAMES_WANTED,
         }
     }
 
@@ -152,7 +161,8 @@ impl Content {
             Self::Send(send) => send.call.len(),
             Self::Question { question, .. } => question.len(),
             Self::Answer { answer, .. } => answer.len(),
-            Self::Worker(_) => 0,
+            Self::Worker(_) | Self::NamesWanted => 0,
+            Self::Names(update) => update.capacity(),
             Self::Cluster(presence) => presence.gateways.len() * 6,
         }
     }
@@ -202,6 +212,8 @@ impl Envelope {
                     out.put_u16(gateway.port());
                 }
             }
+            Content::Names(update) => update.encode(out),
+            Content::NamesWanted => {}
         }
     }
 
@@ -251,6 +263,8 @@ impl Envelope {
                 }
                 Content::Cluster(Presence { gateways, is_leaving })
             }
+            NAMES => Content::Names(NamesUpdate::decode(bytes)?),
+            NAMES_WANTED => Content::NamesWanted,
             _ => return None,
         };
         Some(Self { unix_ms, process, number, cluster, content })
@@ -272,6 +286,7 @@ fn take_text(bytes: &mut Bytes) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::Step;
     use super::*;
 
     fn envelope(content: Content) -> Envelope {
@@ -293,6 +308,8 @@ mod tests {
             Content::Send(SendContent { to: Some(bj), counters: slots, call: call.clone() }),
             Content::Question { reply: "a.b".into(), within_ms: 5_000, question: call.clone() },
             Content::Answer { asker: 1, question: 2, part: 3, parts: 4, answer: call },
+            Content::Names(NamesUpdate { number: 1, is_complete: true, step: Step::Alive }),
+            Content::NamesWanted,
             Content::Worker(Hello { holds: Partitions::from_bits(0x8001), is_leaving: true }),
             Content::Cluster(Presence {
                 gateways: vec!["10.0.0.1:2300".parse().unwrap()],

@@ -6,6 +6,7 @@
 //! - [`Inbound`]: which messages are accepted, and how many were missed,
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
 //! - [`Clusters`]: the other clusters,
+//! - [`KnownNames`], [`Announcer`]: which clusters have a group or uid,
 //! - [`ClockCheck`]: whether this host's clock is wrong,
 //! - [`DropReport`]: what to log of dropped messages.
 //!
@@ -18,6 +19,7 @@ mod drops;
 mod envelope;
 mod hash;
 mod inbound;
+mod names;
 mod outbound;
 mod partitions;
 mod slots;
@@ -29,9 +31,12 @@ pub(crate) use clusters::{Clusters, Heard, Presence};
 pub(crate) use drops::{DropReport, Dropped};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
+pub(crate) use names::{
+    Announcer, Heard as HeardNames, KeptCalls, KnownNames, NamesSource, NamesUpdate, Said,
+};
 pub(crate) use outbound::Outbound;
 pub(crate) use partitions::{Partition, Partitions};
-pub(crate) use slots::Slots;
+pub(crate) use slots::{Slot, Slots};
 pub(crate) use subjects::Subjects;
 pub(crate) use workers::{Hello, Workers};
 

@@ -45,6 +45,11 @@ impl Slots {
     }
 
     #[must_use]
+    pub(crate) fn without_all(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    #[must_use]
     pub(crate) fn with(self, slot: Slot) -> Self {
         Self(self.0 | 1 << slot.0)
     }

@@ -55,6 +55,21 @@ impl Subjects {
         format!("{}.cluster.*", self.prefix)
     }
 
+    /// Where is said which names a cluster has.
+    pub(crate) fn names(&self, cluster: &ClusterName) -> String {
+        format!("{}.names.{cluster}", self.prefix)
+    }
+
+    /// Where is said which names any cluster has.
+    pub(crate) fn all_names(&self) -> String {
+        format!("{}.names.*", self.prefix)
+    }
+
+    /// Where a cluster is asked for all its names.
+    pub(crate) fn names_wanted(&self, cluster: &ClusterName) -> String {
+        format!("{}.names-wanted.{cluster}", self.prefix)
+    }
+
     /// Where a cluster is asked.
     pub(crate) fn ask(&self, cluster: &ClusterName) -> String {
         format!("{}.ask.{cluster}", self.prefix)

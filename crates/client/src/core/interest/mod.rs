@@ -160,6 +160,11 @@ impl InterestView {
         self.trusted_until_ms.is_some_and(|until_ms| now_ms < until_ms)
     }
 
+    /// The names that the gateway has announced, as soon as a whole filter has come.
+    pub fn filter(&self) -> Option<&NameFilter> {
+        self.filter.as_ref()
+    }
+
     /// Notes a send to names. Returns whether [`advance`](Self::advance) is due by that.
     pub fn note_send(&mut self, now_ms: u64) -> bool {
         self.sent_ms = Some(now_ms);
