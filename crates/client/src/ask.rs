@@ -49,7 +49,10 @@ impl Gateway {
         let links = self.links().all();
         for ClusterAnswer { cluster, answer } in others {
             let outcomes = answer.and_then(|answer| decode_answers(answer).ok_or(Unreached::BadAnswer));
-            answers.add_cluster(cluster, outcomes, |gateway| links.contains_key(&gateway));
+            let Some(federation) = self.federation() else { continue };
+            answers.add_cluster(cluster.clone(), outcomes, |gateway| {
+                federation.address_in_ids(&cluster, gateway, links.contains_key(&gateway))
+            });
         }
         Ok(answers)
     }
@@ -57,11 +60,12 @@ impl Gateway {
     async fn ask_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Vec<ClusterAnswer> {
         let Some(federation) = self.federation() else { return Vec::new() };
         let within = self.links().settings.question_timeout;
-        let asking = questions.into_iter().filter_map(|question| {
-            let cluster = match question.gateway {
-                None => return Some(federation.ask(Destination::All, question.encode(), within)),
-                Some(gateway) => federation.cluster_of(gateway)?,
+        let asking = questions.into_iter().filter_map(|mut question| {
+            let Some(gateway) = question.gateway else {
+                return Some(federation.ask(Destination::All, question.encode(), within));
             };
+            let (cluster, gateway) = federation.find_gateway(gateway)?;
+            question.gateway = Some(gateway);
             Some(federation.ask(Destination::One(&cluster), question.encode(), within))
         });
         join_all(asking.collect::<Vec<_>>()).await.into_iter().flatten().collect()
@@ -110,13 +114,16 @@ impl Gateway {
     ) -> Result<T, Error> {
         self.links().ready().await;
         self.check_fence()?;
-        let cluster = match self.federation() {
-            Some(federation) if !self.links().read().contains_key(&gateway) => federation.cluster_of(gateway),
+        let gateway = self.own_address(gateway).unwrap_or(gateway);
+        let elsewhere = match self.federation() {
+            Some(federation) if !self.links().read().contains_key(&gateway) => {
+                federation.find_gateway(gateway)
+            }
             _ => None,
         };
-        let answer = match cluster {
+        let answer = match elsewhere {
             None => self.ask_own(gateway, question).await,
-            Some(cluster) => self.ask_one_elsewhere(&cluster, gateway, question).await,
+            Some((cluster, there)) => self.ask_one_elsewhere(&cluster, there, question).await,
         };
         let answer = answer.and_then(|answer| read(answer).ok_or(Unreached::BadAnswer));
         answer.map_err(|why| Error::Unreached { gateway, why })

@@ -5,19 +5,24 @@
 //! - [`Outbound`]: numbers what a process sends,
 //! - [`Inbound`]: which messages are accepted, and how many were missed,
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
-//! - [`Clusters`]: the other clusters,
+//! - [`Clusters`]: the other clusters, and whose clients an id may be of,
+//! - [`OwnGateways`]: which gateways the own cluster announces,
 //! - [`ClockCheck`]: whether this host's clock is wrong.
 //!
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
 //! The rules are in `docs/decisions/0013-federation.md`.
 
+mod alias;
 mod clock;
 mod clusters;
 mod envelope;
+mod gateway_table;
 mod hash;
 mod inbound;
 mod outbound;
+mod own_gateways;
 mod partitions;
+mod same_gateways;
 mod slots;
 mod subjects;
 mod workers;
@@ -27,6 +32,7 @@ pub(crate) use clusters::{Clusters, Heard, Presence};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
 pub(crate) use outbound::Outbound;
+pub(crate) use own_gateways::OwnGateways;
 pub(crate) use partitions::{Partition, Partitions};
 pub(crate) use slots::Slots;
 pub(crate) use subjects::Subjects;
