@@ -7,6 +7,7 @@ mod channel;
 mod client_guide;
 mod federation;
 mod federation_faults;
+mod federation_ids;
 mod federation_move;
 mod http_guide;
 mod listeners;
@@ -35,7 +36,12 @@ gatewayworker_tests::tests_with_programs! {
         federation::a_message_that_nats_does_not_take_is_refused_with_both_numbers,
         federation_faults::what_a_dying_nats_server_loses_is_counted_and_the_rest_arrives_once_and_in_order,
         federation_faults::of_two_regions_each_works_alone_while_their_leaf_node_is_cut,
-        federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing;
+        federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing,
+        federation_ids::one_mesh_under_two_names_is_refused_and_nobody_gets_a_message_twice;
+    [NATS, NAMESPACES]
+        federation_ids::clients_of_two_networks_with_the_same_addresses_are_told_apart_by_their_ids,
+        federation_ids::what_is_said_by_an_id_or_except_an_id_concerns_nobody_in_the_other_network,
+        federation_ids::a_gateway_that_starts_again_is_still_one_of_its_own_network;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP] http_guide::the_program_in_php_pushes;
     [PYTHON] http_guide::the_program_in_python_pushes;
