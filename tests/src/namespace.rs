@@ -7,6 +7,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 /// Another network, with a loopback interface and no way out but the [tunnel](Self::tunnel). Sockets that are opened
 /// [in it](Self::run) are its own, whoever uses them. It ends when it is dropped.
@@ -48,8 +49,11 @@ impl Namespace {
         &self,
         what: impl FnOnce() -> F + Send + 'static,
     ) -> T {
-        let running = self.runtime.spawn_blocking(move || Handle::current().block_on(what()));
-        running.await.expect("it does not panic")
+        // A thread that the caller started would be in the caller's network.
+        let started = self.runtime.spawn(async move {
+            spawn_blocking(move || Handle::current().block_on(what())).await.expect("it does not panic")
+        });
+        started.await.expect("it does not panic")
     }
 
     /// Listens on a port of the network's loopback interface, and connects whoever comes there with the same port of the caller's.
