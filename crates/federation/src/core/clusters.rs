@@ -314,15 +314,6 @@ mod tests {
         Presence { gateways: ports.iter().map(listed).collect(), is_leaving: false }
     }
 
-    /// Gateways with these instances.
-    fn has_instances(gateways: &[(u16, u64)]) -> Presence {
-        let listed = |(port, instance): &(u16, u64)| ListedGateway {
-            address: gateway(*port),
-            instance: Some(*instance),
-        };
-        Presence { gateways: gateways.iter().map(listed).collect(), is_leaving: false }
-    }
-
     fn found(clusters: &Clusters, port: u16) -> Option<ClusterName> {
         clusters.find_gateway(gateway(port)).map(|(cluster, address)| {
             assert_eq!(address, gateway(port));
@@ -410,55 +401,6 @@ mod tests {
         clusters.hear(name("own"), 1, 1, has(&[1]), 1);
         clusters.hear(name("renamed"), 2, 1, has(&[2]), 1);
         assert_eq!(clusters.overlapping().count(), 0);
-    }
-
-    #[test]
-    fn a_cluster_with_the_addresses_of_another_network_is_heard_and_its_ids_are_qualified() {
-        let mut clusters = connected();
-        clusters.hear(name("own"), 1, 1, has_instances(&[(1, 11), (2, 12)]), 0);
-        assert_eq!(clusters.hear(name("a"), 2, 1, has_instances(&[(1, 21), (3, 23)]), 0), Heard::New);
-        assert_eq!(clusters.hear(name("b"), 3, 1, has_instances(&[(3, 33), (4, 34)]), 0), Heard::New);
-        assert_eq!(clusters.overlapping().count(), 0);
-        let in_ids =
-            |cluster: &str, port, is_own| clusters.address_in_ids(&name(cluster), gateway(port), is_own);
-        let alias = |cluster: &str, port| clusters.alias(Some(&name(cluster)), gateway(port));
-        assert_eq!(in_ids("a", 1, false), alias("a", 1), "the own cluster has it");
-        assert_eq!(in_ids("a", 3, false), alias("a", 3), "b has it");
-        assert_eq!(in_ids("b", 3, false), alias("b", 3));
-        assert_eq!(in_ids("b", 4, false), Some(gateway(4)));
-        assert_eq!(in_ids("b", 4, true), alias("b", 4), "the handle has it");
-        for (cluster, port) in [("a", 1), ("a", 3), ("b", 3), ("b", 4)] {
-            let found = clusters.find_gateway(alias(cluster, port).unwrap());
-            assert_eq!(found, Some((name(cluster), gateway(port))));
-        }
-        assert_eq!([1, 3].map(|port| found(&clusters, port)), [None, None], "nobody knows which is meant");
-        assert_eq!(found(&clusters, 4), Some(name("b")));
-        let own = clusters.alias(None, gateway(1));
-        assert_eq!(own, clusters.alias(Some(&name("own")), gateway(1)));
-        assert_eq!(clusters.find_gateway(own.unwrap()), None);
-    }
-
-    #[test]
-    fn the_own_cluster_by_another_name_is_found_also_while_a_gateway_starts_again() {
-        let mut clusters = connected();
-        clusters.hear(name("own"), 1, 1, has_instances(&[(1, 11)]), 0);
-        assert_eq!(clusters.hear(name("renamed"), 2, 1, has_instances(&[(1, 11)]), 0), Heard::Overlaps);
-        clusters.hear(name("own"), 1, 1, has_instances(&[(1, 12)]), 1_000);
-        assert!(clusters.overlaps(&name("renamed")));
-        assert_eq!(clusters.hear(name("renamed"), 2, 2, has_instances(&[(1, 12)]), 2_000), Heard::Known);
-        clusters.hear(name("own"), 1, 1, has_instances(&[(1, 12)]), 20_000);
-        assert!(clusters.overlaps(&name("renamed")));
-        assert_eq!(clusters.address_in_ids(&name("renamed"), gateway(1), true), None);
-    }
-
-    #[test]
-    fn a_third_cluster_gets_no_ids_of_a_mesh_under_its_second_name() {
-        let mut clusters = connected();
-        clusters.hear(name("a"), 1, 1, has_instances(&[(1, 11)]), 0);
-        clusters.hear(name("renamed"), 2, 1, has_instances(&[(1, 11)]), 0);
-        assert_eq!(found(&clusters, 1), Some(name("a")));
-        assert_eq!(clusters.address_in_ids(&name("a"), gateway(1), false), Some(gateway(1)));
-        assert_eq!(clusters.address_in_ids(&name("renamed"), gateway(1), false), None);
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod clusters;
 mod envelope;
 mod gateway_table;
 mod hash;
+#[cfg(test)]
+mod id_tests;
 mod inbound;
 mod outbound;
 mod own_gateways;
