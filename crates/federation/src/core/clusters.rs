@@ -249,7 +249,8 @@ impl Clusters {
     }
 
     /// The address that the ids of a gateway's clients have here: its own, or its alias if others have it or had it not long ago. `None` if
-    /// the gateway is, or may be, one that is known by another cluster's name.
+    /// the gateway is, or may be, one that is known by another cluster's name. It may be if the handle has a gateway with this address of
+    /// which the own cluster has not said which it is.
     pub(crate) fn address_in_ids(
         &self,
         cluster: &ClusterName,
@@ -259,8 +260,11 @@ impl Clusters {
         if self.overlaps(cluster) || self.gateways.is_same(cluster, gateway) {
             return None;
         }
-        let is_own = is_own || self.own_gateways.contains_key(&gateway);
-        if is_own || self.gateways.is_shared(cluster, gateway) {
+        let is_announced = self.own_gateways.contains_key(&gateway);
+        if is_own && !is_announced {
+            return None;
+        }
+        if is_announced || self.gateways.is_shared(cluster, gateway) {
             self.gateways.alias(cluster, gateway)
         } else {
             Some(gateway)
