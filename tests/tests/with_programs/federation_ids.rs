@@ -133,16 +133,18 @@ pub(crate) async fn what_is_said_by_an_id_or_except_an_id_concerns_nobody_in_the
     api.send_to_all("all but far").except([far_id]).await.unwrap();
     api.send_to_group(["room"], "room but far").except([far_id]).await.unwrap();
     api.send_to_uid(["u"], "u but far").except([far_id]).await.unwrap();
-    far.api.send_to_all("all but near, from far").except([near_id]).await.unwrap();
     for _ in 0..2 {
         for expected in ["all but near", "room but near", "u but near"] {
             assert_eq!(far.client.text().await, expected);
         }
     }
-    assert_eq!(far.client.text().await, "all but near, from far");
     for expected in ["all but far", "room but far", "u but far"] {
         assert_eq!(near.client.text().await, expected);
     }
+    far.api.send_to_all("all but near, from far").except([near_id]).await.unwrap();
+    far.api.send_to_client(near_id, "to near").await.unwrap();
+    assert_eq!(far.client.text().await, "all but near, from far");
+    assert_eq!(near.client.text().await, "to near");
 
     api.close_uid(["u"]).except([near.client.id]).last_message("bye").await.unwrap();
     assert_eq!(far.client.text().await, "bye");

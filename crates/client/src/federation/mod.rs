@@ -69,7 +69,7 @@ pub trait Federation: fmt::Debug + Send + Sync + 'static {
 
     /// The address that the ids of a gateway's clients have in this process, where another cluster has the gateway: the gateway's own, or its
     /// alias if other gateways have that address; `is_own` says that the handle has one of them. `None` if these clients have no ids
-    /// here, as the gateway is known as one of another cluster already.
+    /// here, as the gateway is, or may be, one that is known by another cluster's name.
     fn address_in_ids(
         &self,
         cluster: &ClusterName,

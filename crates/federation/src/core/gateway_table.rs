@@ -18,7 +18,7 @@ pub(super) struct GatewayTable {
     /// The gateways of clusters that are the same ones as those of other clusters.
     same: BTreeSet<(ClusterName, SocketAddrV4)>,
     by_alias: BTreeMap<SocketAddrV4, (ClusterName, SocketAddrV4)>,
-    /// Aliases that two gateways have, and those gateways.
+    /// Aliases that several gateways have, and those gateways.
     collisions: BTreeMap<SocketAddrV4, Vec<(ClusterName, SocketAddrV4)>>,
     /// Addresses that gateways of several clusters have, and when they last had them.
     shared: BTreeMap<SocketAddrV4, u64>,
