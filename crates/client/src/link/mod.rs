@@ -445,8 +445,9 @@ impl Drop for EndOnDrop<'_> {
         self.connection.writer.close(io::ErrorKind::NotConnected);
         // Before the next connection: what is known of the gateway may be of another process then.
         self.link.interest.call_link_over();
-        self.link.instance.store(0, Ordering::Relaxed);
         self.link.update(Core::disconnected);
+        // Nothing can be attached before the next connection.
+        self.link.instance.store(0, Ordering::Relaxed);
         self.connection.ended.cancel();
     }
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gatewayworker_client::federation::{
-    Asking, ClusterAnswer, ClusterCall, ClusterQuestion, Destination, Federation, Finishing, OwnCluster,
+    Asking, ClusterAnswer, ClusterCall, ClusterQuestion, Destination, Federation, Finishing, ListedGateway,
+    OwnCluster,
 };
+use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{ClientId, ClusterName, Column, Gateway, Unreached, Where};
-use gatewayworker_protocol::{Audience, Command, Question};
+use gatewayworker_protocol::{Audience, Command, Pairing, Question};
 
-use crate::fake::{FakeGateway, listed};
+use crate::fake::{FakeGateway, listed, soon};
 use crate::text;
 
 /// The other cluster. Its gateway has the address of the own one.
@@ -265,6 +267,23 @@ async fn what_another_cluster_excepts_by_qualified_ids_is_excepted_and_nobody_el
     let except = Command::SendToAll { to: Audience::Except(vec![7]), message: text("m") };
     assert_eq!(told_all(&mut own, &gateway).await, [except]);
     assert_eq!(far.told(), []);
+}
+
+#[tokio::test]
+async fn a_gateway_has_an_instance_while_the_worker_is_attached_to_it() {
+    let fake = FakeGateway::start().await;
+    let worker = WorkerHandle::builder(listed(&[fake.address]).1).connect();
+    let own = OwnCluster::of(worker.gateway());
+    let listed = |instance| [ListedGateway { address: fake.address, instance }];
+    soon(worker.gateway().connected(fake.address)).await;
+    assert_eq!(own.gateways(), listed(None));
+    let end = worker.attach(fake.address, Pairing { instance: 7, epoch: 1 }, &[]).unwrap();
+    assert_eq!(own.gateways(), listed(Some(7)));
+    worker.end_call_link(fake.address, 1);
+    soon(end.ended()).await;
+    assert_eq!(own.gateways(), []);
+    soon(worker.gateway().connected(fake.address)).await;
+    assert_eq!(own.gateways(), listed(None), "it may be another process now");
 }
 
 #[tokio::test]
