@@ -18,6 +18,9 @@ use crate::link::Link;
 use crate::names::Names;
 use crate::{ClusterName, Error, Gateway, Unreached};
 
+/// A question as bytes, with the cluster that it is for; `None` for all other clusters.
+type EncodedQuestion = (Option<ClusterName>, Bytes);
+
 impl Gateway {
     /// Asks every gateway the same question at once.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Answers, Error> {
@@ -44,6 +47,7 @@ impl Gateway {
         if elsewhere.is_empty() {
             return Ok(Answers::new(self.ask_own_gateways(question, None).await?));
         }
+        let elsewhere = self.encode_elsewhere(elsewhere)?;
         let (own, others) = join(self.ask_own_gateways(question, None), self.ask_elsewhere(elsewhere)).await;
         let mut answers = Answers::new(own?);
         let links = self.links().all();
@@ -57,16 +61,35 @@ impl Gateway {
         Ok(answers)
     }
 
-    async fn ask_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Vec<ClusterAnswer> {
+    /// Makes bytes of questions for other clusters. One for a gateway that no other cluster has is left out.
+    ///
+    /// # Errors
+    /// When one of them does not fit a message of NATS.
+    fn encode_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Result<Vec<EncodedQuestion>, Error> {
+        let Some(federation) = self.federation() else { return Ok(Vec::new()) };
+        let limit = federation.max_call_len();
+        let mut encoded = Vec::new();
+        for mut question in questions {
+            let mut cluster = None;
+            if let Some(gateway) = question.gateway {
+                let Some((found, there)) = federation.find_gateway(gateway) else { continue };
+                (cluster, question.gateway) = (Some(found), Some(there));
+            }
+            let bytes = question.encode();
+            if bytes.len() > limit {
+                return Err(Error::TooLargeForClusters { len: bytes.len(), limit });
+            }
+            encoded.push((cluster, bytes));
+        }
+        Ok(encoded)
+    }
+
+    async fn ask_elsewhere(&self, questions: Vec<EncodedQuestion>) -> Vec<ClusterAnswer> {
         let Some(federation) = self.federation() else { return Vec::new() };
         let within = self.links().settings.question_timeout;
-        let asking = questions.into_iter().filter_map(|mut question| {
-            let Some(gateway) = question.gateway else {
-                return Some(federation.ask(Destination::All, question.encode(), within));
-            };
-            let (cluster, gateway) = federation.find_gateway(gateway)?;
-            question.gateway = Some(gateway);
-            Some(federation.ask(Destination::One(&cluster), question.encode(), within))
+        let asking = questions.into_iter().map(|(cluster, question)| {
+            let to = cluster.as_ref().map_or(Destination::All, Destination::One);
+            federation.ask(to, question, within)
         });
         join_all(asking.collect::<Vec<_>>()).await.into_iter().flatten().collect()
     }

@@ -7,7 +7,8 @@
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
 //! - [`Clusters`]: the other clusters, and whose clients an id may be of,
 //! - [`OwnGateways`]: which gateways the own cluster announces,
-//! - [`ClockCheck`]: whether this host's clock is wrong.
+//! - [`ClockCheck`]: whether this host's clock is wrong,
+//! - [`DropReport`]: what to log of dropped messages.
 //!
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
 //! The rules are in `docs/decisions/0013-federation.md`.
@@ -15,6 +16,7 @@
 mod alias;
 mod clock;
 mod clusters;
+mod drops;
 mod envelope;
 mod gateway_table;
 mod hash;
@@ -31,6 +33,7 @@ mod workers;
 
 pub(crate) use clock::ClockCheck;
 pub(crate) use clusters::{Clusters, Heard, Presence};
+pub(crate) use drops::{DropReport, Dropped};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
 pub(crate) use outbound::Outbound;
