@@ -8,6 +8,7 @@
 //! - [`HttpRequest`]: a request over HTTP, byte for byte,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`metrics`]: what a daemon shows at `metrics_listen`,
+//! - [`Namespace`]: another network,
 //! - [`process`]: daemons as processes of their own,
 //! - [`tls`]: certificates, and clients over TLS,
 //! - [`browser`]: a real browser; [`languages`]: the languages of a page,
@@ -23,6 +24,7 @@ pub mod conformance;
 mod http;
 pub mod languages;
 pub mod metrics;
+mod namespace;
 mod nats;
 pub mod process;
 pub mod programs;
@@ -37,6 +39,7 @@ use std::time::Duration;
 pub use admin_page::{ADMIN_TOKEN, AdminPage};
 pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKEN, WorkerDaemon};
 pub use http::{Begun, HttpAnswer, HttpRequest};
+pub use namespace::Namespace;
 pub use nats::NatsServer;
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};

@@ -47,6 +47,11 @@ impl NatsServer {
         routes.iter().map(start).collect()
     }
 
+    /// The port where clients connect.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)

@@ -18,8 +18,8 @@ use crate::link::Link;
 use crate::names::Names;
 use crate::{ClusterName, Error, Gateway, Unreached};
 
-/// A question for another cluster as bytes, with the gateway that it is for; `None` for all gateways of all clusters.
-type EncodedQuestion = (Option<SocketAddrV4>, Bytes);
+/// A question as bytes, with the cluster that it is for; `None` for all other clusters.
+type EncodedQuestion = (Option<ClusterName>, Bytes);
 
 impl Gateway {
     /// Asks every gateway the same question at once.
@@ -53,36 +53,43 @@ impl Gateway {
         let links = self.links().all();
         for ClusterAnswer { cluster, answer } in others {
             let outcomes = answer.and_then(|answer| decode_answers(answer).ok_or(Unreached::BadAnswer));
-            answers.add_cluster(cluster, outcomes, |gateway| links.contains_key(&gateway));
+            let Some(federation) = self.federation() else { continue };
+            answers.add_cluster(cluster.clone(), outcomes, |gateway| {
+                federation.address_in_ids(&cluster, gateway, links.contains_key(&gateway))
+            });
         }
         Ok(answers)
     }
 
-    /// Makes bytes of questions for other clusters, each with the gateway that it is for.
+    /// Makes bytes of questions for other clusters. One for a gateway that no other cluster has is left out.
     ///
     /// # Errors
     /// When one of them does not fit a message of NATS.
     fn encode_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Result<Vec<EncodedQuestion>, Error> {
-        let limit = self.federation().map_or(usize::MAX, |federation| federation.max_call_len());
-        let encode = |question: ClusterQuestion| {
-            let (gateway, bytes) = (question.gateway, question.encode());
+        let Some(federation) = self.federation() else { return Ok(Vec::new()) };
+        let limit = federation.max_call_len();
+        let mut encoded = Vec::new();
+        for mut question in questions {
+            let mut cluster = None;
+            if let Some(gateway) = question.gateway {
+                let Some((found, there)) = federation.find_gateway(gateway) else { continue };
+                (cluster, question.gateway) = (Some(found), Some(there));
+            }
+            let bytes = question.encode();
             if bytes.len() > limit {
                 return Err(Error::TooLargeForClusters { len: bytes.len(), limit });
             }
-            Ok((gateway, bytes))
-        };
-        questions.into_iter().map(encode).collect()
+            encoded.push((cluster, bytes));
+        }
+        Ok(encoded)
     }
 
     async fn ask_elsewhere(&self, questions: Vec<EncodedQuestion>) -> Vec<ClusterAnswer> {
         let Some(federation) = self.federation() else { return Vec::new() };
         let within = self.links().settings.question_timeout;
-        let asking = questions.into_iter().filter_map(|(gateway, question)| {
-            let cluster = match gateway {
-                None => return Some(federation.ask(Destination::All, question, within)),
-                Some(gateway) => federation.cluster_of(gateway)?,
-            };
-            Some(federation.ask(Destination::One(&cluster), question, within))
+        let asking = questions.into_iter().map(|(cluster, question)| {
+            let to = cluster.as_ref().map_or(Destination::All, Destination::One);
+            federation.ask(to, question, within)
         });
         join_all(asking.collect::<Vec<_>>()).await.into_iter().flatten().collect()
     }
@@ -130,13 +137,16 @@ impl Gateway {
     ) -> Result<T, Error> {
         self.links().ready().await;
         self.check_fence()?;
-        let cluster = match self.federation() {
-            Some(federation) if !self.links().read().contains_key(&gateway) => federation.cluster_of(gateway),
+        let gateway = self.own_address(gateway).unwrap_or(gateway);
+        let elsewhere = match self.federation() {
+            Some(federation) if !self.links().read().contains_key(&gateway) => {
+                federation.find_gateway(gateway)
+            }
             _ => None,
         };
-        let answer = match cluster {
+        let answer = match elsewhere {
             None => self.ask_own(gateway, question).await,
-            Some(cluster) => self.ask_one_elsewhere(&cluster, gateway, question).await,
+            Some((cluster, there)) => self.ask_one_elsewhere(&cluster, there, question).await,
         };
         let answer = answer.and_then(|answer| read(answer).ok_or(Unreached::BadAnswer));
         answer.map_err(|why| Error::Unreached { gateway, why })

@@ -96,7 +96,8 @@ pub trait Closable: Send + Unpin + 'static {
 impl Closable for ToClient {
     fn close(self, gateway: Gateway, message: Option<Payload>) -> Dispatch {
         let command = Command::Kick { connection_id: self.0.connection_id(), message };
-        Dispatch::Done(gateway.tell_one(self.0.gateway(), &command.into_frame()))
+        let id = gateway.own_form(self.0);
+        Dispatch::Done(gateway.tell_one(id.gateway(), &command.into_frame()))
     }
 }
 

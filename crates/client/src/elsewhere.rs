@@ -78,7 +78,10 @@ pub(crate) fn send<T: Target>(
 ) -> Dispatch {
     // Frames that other clusters' gateways take, which may be older, and that fit a message of NATS.
     let limit = federation.max_call_len().min(MAX_FRAME_LEN);
-    let calls = match to.elsewhere(&message, limit).map(|elsewhere| elsewhere.into_calls(&**federation)) {
+    let elsewhere = to
+        .elsewhere(&message, limit)
+        .map(|elsewhere| Elsewhere { except: gateway.for_other_clusters(elsewhere.except), ..elsewhere });
+    let calls = match elsewhere.map(|elsewhere| elsewhere.into_calls(&**federation)) {
         None => return to.send(gateway, message),
         Some(Err(error)) => return Dispatch::Done(Err(error)),
         Some(Ok(calls)) => calls,
@@ -110,7 +113,7 @@ impl Gateway {
         check_len(frame, MAX_FRAME_LEN)?;
         let Some(federation) = self.federation() else { return Ok(()) };
         let (len, limit) = (at_gateway_len(frame), federation.max_call_len());
-        if len > limit && federation.cluster_of(gateway).is_some() {
+        if len > limit && federation.find_gateway(gateway).is_some() {
             return Err(Error::TooLargeForClusters { len, limit });
         }
         Ok(())
@@ -119,10 +122,10 @@ impl Gateway {
     /// Hands a frame for a gateway that is not the own cluster's to the cluster that has it.
     pub(crate) fn tell_elsewhere(&self, gateway: SocketAddrV4, frame: &Frame, delivery: &mut Delivery) {
         let found =
-            self.federation().and_then(|federation| Some((federation, federation.cluster_of(gateway)?)));
+            self.federation().and_then(|federation| Some((federation, federation.find_gateway(gateway)?)));
         match found {
             None => delivery.note(gateway, Err(Unreached::NotKnown)),
-            Some((federation, cluster)) => {
+            Some((federation, (cluster, gateway))) => {
                 // Once a cluster has missed a frame, it gets none of the later ones.
                 if delivery.unreached_clusters.iter().any(|(missed, _)| *missed == cluster) {
                     return;

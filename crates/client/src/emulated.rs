@@ -17,6 +17,7 @@ use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command, GroupId, Payload, Uid};
 
 use crate::frames::{Plan, by_gateway, send_to_clients};
+use crate::targets::without;
 use crate::{AskError, ClusterName, Column, Delivery, Error, Gateway, Unreached, Where};
 
 /// Clients that the gateways have named, and the gateways that did not answer.
@@ -109,7 +110,7 @@ fn tell(
     frames: impl Fn(&mut Plan, SocketAddrV4, Vec<u32>),
 ) -> Result<Delivery, Error> {
     let mut plan = Plan::new();
-    for (address, ids) in by_gateway(found.clients.into_iter().filter(|id| !except.contains(id))) {
+    for (address, ids) in by_gateway(without(gateway, found.clients, except)) {
         frames(&mut plan, address, ids);
     }
     let mut delivery = gateway.tell_some(&plan)?;

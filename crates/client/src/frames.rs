@@ -49,6 +49,7 @@ pub(crate) fn to_each(
         return Err(Error::NoGateways);
     }
     let mut own = by_gateway(ids);
+    gateway.resolve_own_aliases(&mut own);
     let mut plan = Plan::new();
     for (address, link) in links.iter() {
         if !link.interest.may_have(names) {

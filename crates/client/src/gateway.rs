@@ -395,6 +395,7 @@ impl Gateway {
     /// Hands a command to the gateway of a client, once the handle is ready.
     pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
         self.links().ready().await;
+        let id = self.own_form(id);
         let joined = joined_name(&command);
         let told = self.tell_one(id.gateway(), &command.into_frame());
         if let (Some(name), Some(link)) = (joined, self.links().read().get(&id.gateway())) {
@@ -423,10 +424,12 @@ impl Gateway {
     }
 
     pub(crate) fn session_replaced(&self, id: ClientId, bytes: &[u8]) {
+        let id = self.own_form(id);
         self.observers().for_each(|observer| observer.session_replaced(id, bytes));
     }
 
     pub(crate) fn session_merged(&self, id: ClientId, with: &php::Array) {
+        let id = self.own_form(id);
         self.observers().for_each(|observer| observer.session_merged(id, with));
     }
 }

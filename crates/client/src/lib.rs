@@ -52,7 +52,8 @@
 //! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link/` is one link over
 //!   TCP, `call_connection.rs` one connection of it, and `core/` its protocol without IO.
 //! - `names.rs` and `link/interest.rs` leave gateways out that have none of the groups or uids.
-//! - `federation/` and `elsewhere.rs` reach other clusters, where a handle has them.
+//! - `federation/` and `elsewhere.rs` reach other clusters, where a handle has them; `qualified.rs` tells ids of clients of
+//!   several clusters apart.
 //! - `inspect.rs` asks gateways about themselves, on connections of its own.
 //! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 
@@ -86,6 +87,7 @@ mod liveness;
 mod message;
 mod name_journal;
 mod names;
+mod qualified;
 mod questions;
 mod select;
 mod send;

@@ -133,7 +133,7 @@ impl Gateway {
     pub async fn select(
         &self,
         columns: impl IntoIterator<Item = Column>,
-        clients: Where,
+        mut clients: Where,
     ) -> AskResult<IndexMap<ClientId, Row>> {
         let field = |column| match column {
             Column::Uid => Field::Uid,
@@ -141,6 +141,10 @@ impl Gateway {
             Column::Session => Field::Session,
         };
         let fields: Vec<_> = columns.into_iter().map(field).collect();
+        if self.federation().is_some() {
+            let mut one_form = self.one_form();
+            clients.client_ids.iter_mut().for_each(|id| *id = one_form(*id));
+        }
         let names = clients.names();
         let question = |gateway, link: &Link| {
             let filters = clients.at(gateway, link.interest.may_have(&names))?;

@@ -3,6 +3,7 @@
 //! Each target knows which commands reach its receivers at which gateways. `send.rs` makes
 //! targets, `close.rs` uses those of uids and groups too.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
@@ -65,7 +66,8 @@ impl Target for ToClient {}
 impl sealed::Target for ToClient {
     fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
         let command = Command::SendToOne { to: self.0.connection_id(), message };
-        Dispatch::Done(gateway.tell_one(self.0.gateway(), &command.into_frame()))
+        let id = gateway.own_form(self.0);
+        Dispatch::Done(gateway.tell_one(id.gateway(), &command.into_frame()))
     }
 
     fn elsewhere(&self, _message: &Payload, _limit: usize) -> Option<Elsewhere> {
@@ -98,7 +100,7 @@ impl sealed::Target for ToClients {
     fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
         let Self { ids, except } = self;
         let mut plan = Plan::new();
-        for (address, ids) in by_gateway(ids.into_iter().filter(|id| !except.contains(id))) {
+        for (address, ids) in by_gateway(without(gateway, ids, &except)) {
             plan.extend(send_to_clients(gateway, address, ids, &message));
         }
         Dispatch::Done(gateway.tell_some(&plan))
@@ -166,6 +168,21 @@ impl sealed::Target for ToGroups {
         let frames = chunks.into_iter().map(frame).collect();
         Some(Elsewhere { names: Names::groups(groups), frames, except: self.except.clone() })
     }
+}
+
+/// These clients without the excepted ones, in one form.
+pub(crate) fn without(
+    gateway: &Gateway,
+    mut ids: Vec<ClientId>,
+    except: &HashSet<ClientId>,
+) -> impl Iterator<Item = ClientId> {
+    let mut except = Cow::Borrowed(except);
+    if gateway.federation().is_some() {
+        let mut one_form = gateway.one_form();
+        ids.iter_mut().for_each(|id| *id = one_form(*id));
+        except = Cow::Owned(except.iter().map(|id| one_form(*id)).collect());
+    }
+    ids.into_iter().filter(move |id| !except.contains(id))
 }
 
 /// The uids as the wire has them.

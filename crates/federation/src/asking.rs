@@ -125,7 +125,7 @@ async fn ask_one(
     if question.len() > shared.max_call_len() {
         return Err(Unreached::Overloaded);
     }
-    // Clients of a cluster with an address of the own cluster would be taken for own ones.
+    // The clients of a cluster that may be the own one by another name would be counted twice.
     if !shared.is_connected() || shared.clusters().overlaps(cluster) {
         return Err(Unreached::NotConnected);
     }

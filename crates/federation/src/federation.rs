@@ -88,10 +88,16 @@ impl Federation {
         let clusters = self.shared.clusters();
         let overlap = |cluster: &ClusterName| {
             format!(
-                "federation: cluster {cluster} has the address of a gateway of this cluster, and is not heard"
+                "federation: cluster {cluster} has a gateway of this cluster, or one with its address that does not say which it is, and is not heard"
             )
         };
         let mut problems: Vec<_> = clusters.overlapping().map(overlap).collect();
+        problems.extend(clusters.alias_collisions().map(|gateways| {
+            let gateways: Vec<_> =
+                gateways.iter().map(|(cluster, gateway)| format!("{gateway} of {cluster}")).collect();
+            let gateways = gateways.join(" and ");
+            format!("federation: the gateways {gateways} have one alias, and no qualified ids: give one of them another port")
+        }));
         if clusters.own_name_is_used_twice(self.shared.now_ms()) {
             problems.push(format!("federation: two clusters have the name {}", self.shared.own));
         }
@@ -137,8 +143,21 @@ impl port::Federation for Federation {
         self.shared.max_call_len()
     }
 
-    fn cluster_of(&self, gateway: SocketAddrV4) -> Option<ClusterName> {
-        self.shared.clusters().of_gateway(gateway).cloned()
+    fn find_gateway(&self, gateway: SocketAddrV4) -> Option<(ClusterName, SocketAddrV4)> {
+        self.shared.clusters().find_gateway(gateway)
+    }
+
+    fn alias(&self, cluster: Option<&ClusterName>, gateway: SocketAddrV4) -> Option<SocketAddrV4> {
+        self.shared.clusters().alias(cluster, gateway)
+    }
+
+    fn address_in_ids(
+        &self,
+        cluster: &ClusterName,
+        gateway: SocketAddrV4,
+        is_own: bool,
+    ) -> Option<SocketAddrV4> {
+        self.shared.clusters().address_in_ids(cluster, gateway, is_own)
     }
 
     fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>> {
@@ -240,8 +259,8 @@ async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
                     Heard::New => info!(%cluster, "the federation has found a cluster"),
                     Heard::Overlaps => error!(
                         %cluster,
-                        "a cluster has the address of a gateway of this cluster: nothing that it says is obeyed, and it is not asked. Give its \
-                         gateways other addresses; or, if it is this cluster, all workers the same cluster_name"
+                        "a cluster has a gateway of this cluster, or a PHP gateway may be one by its address: nothing that it says is obeyed, and it \
+                         is not asked. If it is this cluster, give all workers the same cluster_name; otherwise give the PHP gateways other addresses"
                     ),
                 }
             }

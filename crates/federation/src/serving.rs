@@ -20,7 +20,7 @@ use tracing::{debug, error, warn};
 
 use crate::announcing_names::announce;
 use crate::answering::Answering;
-use crate::core::{Content, Hello, Partition, Partitions, Presence, Rejection, Workers};
+use crate::core::{Content, Hello, OwnGateways, Partition, Partitions, Presence, Rejection, Workers};
 use crate::receiving::{HeldAlone, receive};
 use crate::shared::{Shared, unix_ms};
 use crate::{Error, Federation};
@@ -72,6 +72,7 @@ impl Drop for End {
 struct Serving {
     federation: Federation,
     own: OwnCluster,
+    own_gateways: OwnGateways,
     workers: Workers,
     is_clock_wrong: bool,
     hellos: Subscriber,
@@ -111,6 +112,7 @@ impl Serving {
             held_alone: HeldAlone::default(),
             federation: federation.clone(),
             own,
+            own_gateways: OwnGateways::default(),
         })
     }
 
@@ -252,15 +254,16 @@ impl Serving {
     }
 
     /// Announces the cluster, if that is for this worker to do.
-    fn say_presence(&self) {
+    fn say_presence(&mut self) {
         if self.workers.holds().has(Partition::FIRST) {
             self.announce(false);
         }
     }
 
-    fn announce(&self, is_leaving: bool) {
+    fn announce(&mut self, is_leaving: bool) {
         let shared = &self.federation.shared;
-        let presence = Presence { gateways: self.own.gateways(), is_leaving };
+        let gateways = self.own_gateways.announced(self.own.gateways(), shared.now_ms());
+        let presence = Presence { gateways, is_leaving };
         shared.publish(shared.subjects.cluster(&shared.own), Content::Cluster(presence));
     }
 

@@ -125,7 +125,7 @@ pub struct Stats {
     pub rejected_replayed: u64,
     /// Messages on a subject where they do not belong.
     pub rejected_misplaced: u64,
-    /// Messages of clusters that have the address of a gateway of the own cluster.
+    /// Messages of clusters that have a gateway of the own cluster, or may have.
     pub rejected_overlapping: u64,
     /// What an operator has to mend, each in a sentence.
     pub problems: Vec<String>,

@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 ///
 /// Written as 20 lowercase hexadecimal digits, ip (8), port (4), connection (8),
 /// as the original's `Context::addressToClientId` makes it.
+///
+/// A *qualified* id has an alias in the place of the gateway's address, which stands for that address in one
+/// of several clusters with the same addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId {
     gateway: SocketAddrV4,
@@ -22,9 +25,20 @@ impl ClientId {
         Self { gateway, connection_id }
     }
 
-    /// The address that the client's gateway announces.
+    /// The address that the client's gateway announces, or its alias.
     pub fn gateway(&self) -> SocketAddrV4 {
         self.gateway
+    }
+
+    /// Whether this is a qualified id: its gateway's address is in 240.0.0.0/4, which is reserved, so that no gateway has such an
+    /// address.
+    pub fn is_qualified(&self) -> bool {
+        Self::is_alias(self.gateway)
+    }
+
+    /// Whether an address is an alias, as qualified ids have it.
+    pub fn is_alias(gateway: SocketAddrV4) -> bool {
+        gateway.ip().octets()[0] >= 240
     }
 
     /// The connection's number on its gateway.
@@ -86,6 +100,15 @@ impl<'de> Deserialize<'de> for ClientId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_with_a_reserved_address_is_qualified() {
+        for (text, is_qualified) in
+            [("7f00000108fc00000001", false), ("f000000008fc00000001", true), ("ffffffffffff00000001", true)]
+        {
+            assert_eq!(text.parse::<ClientId>().unwrap().is_qualified(), is_qualified, "{text}");
+        }
+    }
 
     #[test]
     fn rejects_texts_that_are_not_twenty_hexadecimal_digits() {

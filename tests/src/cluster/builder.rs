@@ -15,6 +15,7 @@ pub struct ClusterBuilder {
     pub(super) gateway: gateway::Config,
     pub(super) worker: worker::Config,
     pub(super) metrics: bool,
+    pub(super) inner_port: u16,
 }
 
 impl Default for ClusterBuilder {
@@ -28,6 +29,7 @@ impl Default for ClusterBuilder {
             gateway,
             worker: worker::Config::default(),
             metrics: false,
+            inner_port: 0,
         }
     }
 }
@@ -84,6 +86,12 @@ impl ClusterBuilder {
         self.worker(|config| {
             config.http = worker::HttpConfig::new("127.0.0.1:0", SecretKey::new(HTTP_TOKEN));
         })
+    }
+
+    /// Sets the inner port of the only gateway. Default: a free one.
+    pub fn inner_port(mut self, port: u16) -> Self {
+        self.inner_port = port;
+        self
     }
 
     /// Lets all daemons show metrics and health.

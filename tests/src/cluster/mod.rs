@@ -138,7 +138,8 @@ impl Cluster {
     /// It cannot start.
     pub async fn start_gateway(&mut self) {
         let addresses: Vec<_> = self.settings.gateway.listen.iter().map(any_port).collect();
-        let daemon = self.gateway_on(&addresses, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
+        let inner = SocketAddr::from((Ipv4Addr::LOCALHOST, self.settings.inner_port));
+        let daemon = self.gateway_on(&addresses, inner).await;
         self.gateways.push(daemon);
     }
 

@@ -47,6 +47,7 @@ async fn every_call_by_name_equals_the_method_of_a_worker() {
         ("client_ids_by_uid", json!({"uid": "ann"}), json!([a])),
         ("batch_client_ids_by_uid", json!({"uids": [7, "zoe"]}), json!({"7": [b], "zoe": []})),
         ("uid_by_client_id", json!({"client_id": b}), json!("7")),
+        ("qualified_id", json!({"client_id": b}), json!(b)),
         ("client_count", json!({}), json!(2)),
         ("client_count_by_group", json!({"group": "room"}), json!(2)),
         ("batch_client_count_by_group", json!({"groups": ["room", 42]}), json!({"room": 2, "42": 1})),

@@ -9,6 +9,7 @@ mod federation;
 mod federation_bench;
 mod federation_daemons;
 mod federation_faults;
+mod federation_ids;
 mod federation_login;
 mod federation_move;
 mod federation_names;
@@ -64,7 +65,12 @@ gatewayworker_tests::tests_with_programs! {
         federation_bench::what_a_killed_nats_server_loses_is_measured,
         federation_bench::a_leaf_node_that_is_cut_off_delivers_late_and_loses_nothing,
         federation_bench::groups_and_broadcasts_of_many_clients_reach_all_clusters,
-        federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing;
+        federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing,
+        federation_ids::one_mesh_under_two_names_is_refused_and_nobody_gets_a_message_twice;
+    [NATS, NAMESPACES]
+        federation_ids::clients_of_two_networks_with_the_same_addresses_are_told_apart_by_their_ids,
+        federation_ids::what_is_said_by_an_id_or_except_an_id_concerns_nobody_in_the_other_network,
+        federation_ids::a_gateway_that_starts_again_is_still_one_of_its_own_network;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP] http_guide::the_program_in_php_pushes;
     [PYTHON] http_guide::the_program_in_python_pushes;

@@ -44,6 +44,8 @@ pub enum Answer {
     Flag,
     /// A number.
     Count,
+    /// A client id.
+    ClientId,
     /// A list of client ids.
     ClientIds,
     /// A uid, or null.

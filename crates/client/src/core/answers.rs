@@ -28,22 +28,22 @@ impl Answers {
         Self { outcomes, missing_clusters: Vec::new(), clusters: BTreeMap::new() }
     }
 
-    /// Adds the outcomes at the gateways of another cluster, or that the cluster has not answered. An answer with a gateway that is the own
-    /// cluster's, or that another one has answered for, counts as none: its client ids would be taken for those of other clients,
-    /// which might be closed.
+    /// Adds the outcomes at the gateways of another cluster, or that the cluster has not answered. `address_in_ids` says which address the client
+    /// ids of a gateway have here. An answer with a gateway that has none, or for which another cluster has answered, counts as
+    /// none: its client ids would be taken for those of other clients, which might be closed.
     pub fn add_cluster(
         &mut self,
         cluster: ClusterName,
         outcomes: Result<Vec<Outcome>, Unreached>,
-        is_own: impl Fn(SocketAddrV4) -> bool,
+        address_in_ids: impl Fn(SocketAddrV4) -> Option<SocketAddrV4>,
     ) {
-        let is_other = |(gateway, _): &Outcome| {
-            is_own(*gateway) || self.clusters.get(gateway).is_some_and(|other| *other != cluster)
-        };
-        match outcomes {
-            Ok(outcomes) if outcomes.iter().any(is_other) => {
-                self.missing_clusters.push((cluster, Unreached::BadAnswer));
-            }
+        let is_free =
+            |gateway: &SocketAddrV4| self.clusters.get(gateway).is_none_or(|other| *other == cluster);
+        let name = |(gateway, outcome): Outcome| Some((address_in_ids(gateway).filter(&is_free)?, outcome));
+        let named = outcomes.and_then(|outcomes| {
+            outcomes.into_iter().map(name).collect::<Option<Vec<Outcome>>>().ok_or(Unreached::BadAnswer)
+        });
+        match named {
             Ok(outcomes) => {
                 self.clusters.extend(outcomes.iter().map(|(gateway, _)| (*gateway, cluster.clone())));
                 self.outcomes.extend(outcomes);
@@ -111,8 +111,8 @@ mod tests {
     fn a_cluster_that_does_not_answer_is_named_and_the_answers_of_others_are_there() {
         let mut answers = Answers::new(vec![(gateway(1), Ok("3".into()))]);
         let [near, far] = ["near", "far"].map(|name| name.parse::<ClusterName>().unwrap());
-        answers.add_cluster(near, Ok(vec![(gateway(2), Ok("4".into()))]), |_| false);
-        answers.add_cluster(far.clone(), Err(Unreached::TimedOut), |_| false);
+        answers.add_cluster(near, Ok(vec![(gateway(2), Ok("4".into()))]), Some);
+        answers.add_cluster(far.clone(), Err(Unreached::TimedOut), Some);
         let read = |_, answer: Bytes| std::str::from_utf8(&answer).ok()?.parse::<u64>().ok();
         let answer = answers.gather(read, |all: &mut u64, part| *all += part);
         let Err(AskError::Incomplete { partial: 7, missing, missing_clusters }) = answer else { panic!() };
@@ -120,18 +120,28 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_for_a_gateway_of_the_own_or_of_another_cluster_counts_as_none() {
+    fn an_answer_for_a_gateway_without_an_address_in_ids_or_of_another_cluster_counts_as_none() {
         let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<ClusterName>().unwrap());
         let answer =
             |port| Ok(vec![(gateway(port), Ok(Bytes::from("3"))), (gateway(port + 1), Ok("4".into()))]);
         let mut answers = Answers::new(vec![(gateway(1), Ok("3".into()))]);
-        let is_own = |address| address == gateway(1) || address == gateway(9);
-        answers.add_cluster(a.clone(), answer(2), is_own);
-        answers.add_cluster(a.clone(), answer(2), is_own);
-        answers.add_cluster(b.clone(), answer(3), is_own);
-        answers.add_cluster(c.clone(), answer(8), is_own);
+        let named = |address| Some(address).filter(|address| *address != gateway(9));
+        answers.add_cluster(a.clone(), answer(2), named);
+        answers.add_cluster(a.clone(), answer(2), named);
+        answers.add_cluster(b.clone(), answer(3), named);
+        answers.add_cluster(c.clone(), answer(8), named);
         assert_eq!(answers.missing_clusters, [(b, Unreached::BadAnswer), (c, Unreached::BadAnswer)]);
         assert!(answers.outcomes.iter().all(|(address, _)| *address < gateway(4)));
+    }
+
+    #[test]
+    fn an_answer_has_the_address_that_its_gateway_has_in_ids() {
+        let far = "far".parse::<ClusterName>().unwrap();
+        let mut answers = Answers::new(vec![(gateway(1), Ok("3".into()))]);
+        answers.add_cluster(far, Ok(vec![(gateway(1), Ok("4".into()))]), |_| Some(gateway(7)));
+        let addresses: Vec<_> =
+            answers.gather(|gateway, _| Some(gateway), |all: &mut Vec<_>, one| all.push(one)).unwrap();
+        assert_eq!(addresses, [gateway(1), gateway(7)]);
     }
 
     #[test]

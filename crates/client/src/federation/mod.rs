@@ -24,7 +24,7 @@ pub(crate) use answer::decode_answers;
 pub use call::{CallError, ClusterCall};
 pub(crate) use call::{at_gateway_len, encode_at_gateway, encode_everywhere};
 pub use cluster_names::{ClusterNames, NamesChange};
-pub use own_cluster::OwnCluster;
+pub use own_cluster::{ListedGateway, OwnCluster};
 pub use question::ClusterQuestion;
 
 use crate::{ClusterName, Unreached};
@@ -60,8 +60,24 @@ pub trait Federation: fmt::Debug + Send + Sync + 'static {
     /// The longest call that [`publish`](Self::publish) takes, in bytes, as far as it is known.
     fn max_call_len(&self) -> usize;
 
-    /// The other cluster that has the gateway with this address; `None` if none is known to have it, or if the own cluster has it.
-    fn cluster_of(&self, gateway: SocketAddrV4) -> Option<ClusterName>;
+    /// The other cluster that has the gateway with this address or [alias](Self::alias), and the gateway's address there. `None` if none is known
+    /// to have it, if the own cluster has it, or if several clusters have that address: then only the alias says which gateway is meant.
+    fn find_gateway(&self, gateway: SocketAddrV4) -> Option<(ClusterName, SocketAddrV4)>;
+
+    /// The alias of a gateway of this cluster, or of the own one for `None`: an address that stands for the gateway in
+    /// [qualified ids](gatewayworker_protocol::ClientId::is_qualified), in all processes of all clusters. `None` if two known gateways have this
+    /// alias: it stands for neither.
+    fn alias(&self, cluster: Option<&ClusterName>, gateway: SocketAddrV4) -> Option<SocketAddrV4>;
+
+    /// The address that the ids of a gateway's clients have in this process, where another cluster has the gateway: the gateway's own, or its
+    /// alias if other gateways have that address; `is_own` says that the handle has one of them. `None` if these clients have no ids
+    /// here, as the gateway is, or may be, one that is known by another cluster's name.
+    fn address_in_ids(
+        &self,
+        cluster: &ClusterName,
+        gateway: SocketAddrV4,
+        is_own: bool,
+    ) -> Option<SocketAddrV4>;
 
     /// Publishes an encoded [`ClusterCall`]. Waits for nothing.
     ///

@@ -15,6 +15,23 @@ use crate::link::Link;
 use crate::names::Names;
 use crate::{Delivery, Error, Gateway, Unreached};
 
+/// A gateway, as its cluster is announced to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedGateway {
+    /// Its address.
+    pub address: SocketAddrV4,
+    /// Its process, by a random number that it has told the worker; `None` for a gateway of the original, and until the worker is
+    /// attached to it. It tells two gateways with one address from one gateway that two clusters have.
+    pub instance: Option<u64>,
+}
+
+impl ListedGateway {
+    /// Whether another gateway with this address is known to be another process. Not if either has not said which process it is.
+    pub fn differs_from(self, other: Self) -> bool {
+        self.instance.zip(other.instance).is_some_and(|(one, other)| one != other)
+    }
+}
+
 /// The own cluster, for what other clusters say. Nothing that it does reaches another cluster.
 #[derive(Debug, Clone)]
 pub struct OwnCluster {
@@ -32,9 +49,13 @@ impl OwnCluster {
         self.gateway.links().ready().await;
     }
 
-    /// The addresses of the gateways that are connected.
-    pub fn gateways(&self) -> Vec<SocketAddrV4> {
-        self.gateway.connected_gateways()
+    /// The gateways that are connected.
+    pub fn gateways(&self) -> Vec<ListedGateway> {
+        let links = self.gateway.links().all();
+        let connected = links.iter().filter(|(_, link)| link.is_live());
+        connected
+            .map(|(address, link)| ListedGateway { address: *address, instance: link.instance() })
+            .collect()
     }
 
     /// Follows which groups and uids the own cluster has. One follower at a time gets the changes.

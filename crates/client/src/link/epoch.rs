@@ -1,6 +1,7 @@
 //! A link of a worker as one half of an epoch, and the words about its events.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use bytes::BytesMut;
@@ -21,6 +22,7 @@ impl Link {
                 connection.writer.close(io::ErrorKind::ConnectionAborted);
             }
             core.attach(epoch, process, closed)?;
+            self.instance.store(pairing.instance, Ordering::Relaxed);
             Ok(connection.end())
         })
     }

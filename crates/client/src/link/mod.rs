@@ -99,6 +99,8 @@ pub(crate) struct Link {
     core: RwLock<Core>,
     /// The gateway is one of ours that has said so.
     takes_large_frames: AtomicBool,
+    /// The gateway's process, while the connection is attached to it; 0 if it is not known.
+    instance: AtomicU64,
     /// What is known of the gateway's groups and uids.
     pub(crate) interest: LinkInterest,
     /// There may be a deadline where there was none.
@@ -140,6 +142,7 @@ impl Link {
             settings,
             core: RwLock::new(core),
             takes_large_frames,
+            instance: AtomicU64::new(0),
             interest,
             deadline_set: Notify::new(),
             changes,
@@ -229,6 +232,11 @@ impl Link {
         if self.settings.interest == Interest::Offered {
             self.interest.set_offered(announces);
         }
+    }
+
+    /// The gateway's process, if the connection is attached to it.
+    pub(crate) fn instance(&self) -> Option<u64> {
+        Some(self.instance.load(Ordering::Relaxed)).filter(|instance| *instance != 0)
     }
 
     /// The longest frame that the gateway takes, in bytes.
@@ -441,6 +449,8 @@ impl Drop for EndOnDrop<'_> {
         // Before the next connection: what is known of the gateway may be of another process then.
         self.link.interest.call_link_over();
         self.link.update(Core::disconnected);
+        // Nothing can be attached before the next connection.
+        self.link.instance.store(0, Ordering::Relaxed);
         self.connection.ended.cancel();
     }
 }

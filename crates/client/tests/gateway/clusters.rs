@@ -30,8 +30,16 @@ impl Federation for Direct {
         1024 * 1024
     }
 
-    fn cluster_of(&self, _: SocketAddrV4) -> Option<ClusterName> {
+    fn find_gateway(&self, _: SocketAddrV4) -> Option<(ClusterName, SocketAddrV4)> {
         None
+    }
+
+    fn alias(&self, _: Option<&ClusterName>, _: SocketAddrV4) -> Option<SocketAddrV4> {
+        None
+    }
+
+    fn address_in_ids(&self, _: &ClusterName, gateway: SocketAddrV4, is_own: bool) -> Option<SocketAddrV4> {
+        (!is_own).then_some(gateway)
     }
 
     fn publish(&self, _: Destination<'_>, _: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>> {

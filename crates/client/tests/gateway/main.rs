@@ -9,6 +9,7 @@ mod fake;
 mod frozen;
 mod interest;
 mod links;
+mod qualified;
 mod questions;
 mod sends;
 mod worker;

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use gatewayworker_client::ClusterName;
-use gatewayworker_client::federation::Destination;
+use gatewayworker_client::federation::{Destination, ListedGateway};
 use gatewayworker_protocol::interest::Name;
 
 use super::LISTEN_MS;
+use super::gateway_table::GatewayTable;
+use super::same_gateways::SameGateways;
 use super::slots::{Slot, Slots};
 
 /// A cluster that was not heard for so long, while NATS was there, is not one any more, in ms.
@@ -23,8 +25,8 @@ const OWN_MS: u64 = 3_000;
 /// What a cluster says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Presence {
-    /// The addresses of its gateways.
-    pub(crate) gateways: Vec<SocketAddrV4>,
+    /// Its gateways.
+    pub(crate) gateways: Vec<ListedGateway>,
     /// Its last worker is about to stop.
     pub(crate) is_leaving: bool,
 }
@@ -36,12 +38,13 @@ pub(crate) struct Clusters {
     others: BTreeMap<ClusterName, Cluster>,
     /// Those of the own cluster, and when it last had them.
     own_gateways: BTreeMap<SocketAddrV4, u64>,
-    by_gateway: BTreeMap<SocketAddrV4, ClusterName>,
+    gateways: GatewayTable,
+    same_gateways: SameGateways,
     /// When each other cluster has last said something by its own clock, in unix ms, and when that was heard: what is played again is older.
     said: BTreeMap<ClusterName, (u64, u64)>,
     /// What the processes that announce the own cluster say.
     own_presences: BTreeMap<u64, OwnPresence>,
-    /// Clusters that have the address of a gateway that the own cluster has now.
+    /// Clusters that have a gateway that the own cluster has now, or may have.
     overlapping: BTreeSet<ClusterName>,
     /// Those of them that were reported by [`hear`](Self::hear).
     reported: BTreeSet<ClusterName>,
@@ -53,13 +56,13 @@ pub(crate) struct Clusters {
 #[derive(Debug)]
 struct Cluster {
     heard_ms: u64,
-    gateways: Vec<SocketAddrV4>,
+    gateways: Vec<ListedGateway>,
 }
 
 #[derive(Debug)]
 struct OwnPresence {
     heard_ms: u64,
-    gateways: Vec<SocketAddrV4>,
+    gateways: Vec<ListedGateway>,
 }
 
 /// What became new by a presence.
@@ -71,7 +74,7 @@ pub(crate) enum Heard {
     New,
     /// The cluster has said something later before.
     Replayed,
-    /// The cluster has the address of a gateway that the own cluster has, too.
+    /// The cluster has a gateway that the own cluster has, too, or may have.
     Overlaps,
 }
 
@@ -81,7 +84,8 @@ impl Clusters {
             own,
             others: BTreeMap::new(),
             own_gateways: BTreeMap::new(),
-            by_gateway: BTreeMap::new(),
+            gateways: GatewayTable::default(),
+            same_gateways: SameGateways::default(),
             said: BTreeMap::new(),
             own_presences: BTreeMap::new(),
             overlapping: BTreeSet::new(),
@@ -128,8 +132,13 @@ impl Clusters {
             let said = OwnPresence { heard_ms: now_ms, gateways: presence.gateways.clone() };
             self.own_presences.insert(process, said);
             // Those that stop are remembered for a while: a client that was there is nobody else's.
-            self.own_gateways.extend(presence.gateways.into_iter().map(|gateway| (gateway, now_ms)));
-            self.find_overlaps();
+            let before = self.own_gateways.len();
+            self.own_gateways.extend(presence.gateways.into_iter().map(|gateway| (gateway.address, now_ms)));
+            if self.own_gateways.len() > before {
+                self.find_gateways(now_ms);
+            } else {
+                self.find_overlaps(now_ms);
+            }
             return Heard::Known;
         }
         let (latest, at_ms) = self.said.entry(cluster.clone()).or_default();
@@ -139,7 +148,7 @@ impl Clusters {
         (*latest, *at_ms) = (said_unix_ms, now_ms);
         if presence.is_leaving {
             self.others.remove(&cluster);
-            self.find_gateways();
+            self.find_gateways(now_ms);
             return Heard::Known;
         }
         let report = |clusters: &mut Self, otherwise| {
@@ -155,12 +164,12 @@ impl Clusters {
         }
         let heard = Cluster { heard_ms: now_ms, gateways: presence.gateways };
         let before = self.others.insert(cluster.clone(), heard);
-        self.find_gateways();
+        self.find_gateways(now_ms);
         report(self, if before.is_none() { Heard::New } else { Heard::Known })
     }
 
-    /// Whether a cluster has the address of a gateway that the own cluster has now. It may be the own cluster by another name. The
-    /// clients of both have the same ids, so nothing is obeyed that it says, and it is not asked.
+    /// Whether a cluster has a gateway that the own cluster has now: it is the own cluster by another name. Or it may be, as one of them does not
+    /// say which gateway it has. Nothing is obeyed that it says, as its clients would get it twice, and it is not asked.
     pub(crate) fn overlaps(&self, cluster: &ClusterName) -> bool {
         self.overlapping.contains(cluster)
     }
@@ -176,8 +185,12 @@ impl Clusters {
         let fresh: Vec<_> =
             fresh.filter(|said| now_ms < said.heard_ms + OWN_MS && !said.gateways.is_empty()).collect();
         fresh.iter().enumerate().any(|(place, one)| {
-            let differs =
-                |other: &&OwnPresence| one.gateways.iter().all(|gateway| !other.gateways.contains(gateway));
+            let is_same = |one: &ListedGateway, other: &ListedGateway| {
+                one.address == other.address && !one.differs_from(*other)
+            };
+            let differs = |two: &&OwnPresence| {
+                one.gateways.iter().all(|one| !two.gateways.iter().any(|other| is_same(one, other)))
+            };
             fresh[place + 1..].iter().any(differs)
         })
     }
@@ -192,27 +205,26 @@ impl Clusters {
         let silent = self.others.iter().filter(|(_, cluster)| now_ms >= cluster.heard_ms + FORGET_MS);
         let silent: Vec<_> = silent.map(|(name, _)| name.clone()).collect();
         silent.iter().for_each(|name| drop(self.others.remove(name)));
+        self.gateways.note_time(now_ms);
+        self.gateways.forget(now_ms.saturating_sub(FORGET_MS));
         if !silent.is_empty() {
-            self.find_gateways();
+            self.find_gateways(now_ms);
         }
         silent
     }
 
-    fn find_gateways(&mut self) {
-        self.by_gateway.clear();
-        for (name, cluster) in &self.others {
-            for gateway in &cluster.gateways {
-                // Where two clusters have the same address, the first name has it.
-                self.by_gateway.entry(*gateway).or_insert_with(|| name.clone());
-            }
-        }
-        self.find_overlaps();
+    fn find_gateways(&mut self, now_ms: u64) {
+        let others = self.others.iter().map(|(name, cluster)| (name, &cluster.gateways[..]));
+        self.gateways.set(others, (&self.own, self.own_gateways.keys().copied()), now_ms);
+        self.find_overlaps(now_ms);
     }
 
-    fn find_overlaps(&mut self) {
-        let now: BTreeSet<_> = self.own_presences.values().flat_map(|said| &said.gateways).collect();
+    fn find_overlaps(&mut self, now_ms: u64) {
+        let own: Vec<_> =
+            self.own_presences.values().flat_map(|said| said.gateways.iter().copied()).collect();
+        let same = &mut self.same_gateways;
         let overlapping =
-            self.others.iter().filter(|(_, cluster)| cluster.gateways.iter().any(|g| now.contains(g)));
+            self.others.iter().filter(|(name, cluster)| same.check(name, &cluster.gateways, &own, now_ms));
         self.overlapping = overlapping.map(|(name, _)| name.clone()).collect();
         self.reported.retain(|cluster| self.overlapping.contains(cluster));
     }
@@ -227,9 +239,47 @@ impl Clusters {
         *cluster == self.own || self.others.contains_key(cluster)
     }
 
-    /// The cluster that has a gateway with this address, if it is not the own one.
-    pub(crate) fn of_gateway(&self, gateway: SocketAddrV4) -> Option<&ClusterName> {
-        self.by_gateway.get(&gateway).filter(|_| !self.own_gateways.contains_key(&gateway))
+    /// The other cluster that has the gateway with this address or alias, and the gateway's address; `None` if that may be one of the own
+    /// cluster, or if several clusters have gateways with this address.
+    pub(crate) fn find_gateway(&self, gateway: SocketAddrV4) -> Option<(ClusterName, SocketAddrV4)> {
+        if let Some(found) = self.gateways.by_alias(gateway) {
+            return Some(found.clone());
+        }
+        let cluster = self.gateways.by_address(gateway).filter(|_| !self.own_gateways.contains_key(&gateway));
+        cluster.map(|cluster| (cluster.clone(), gateway))
+    }
+
+    /// The alias of a gateway of a cluster, or of the own one for `None`, unless another known gateway has it.
+    pub(crate) fn alias(&self, cluster: Option<&ClusterName>, gateway: SocketAddrV4) -> Option<SocketAddrV4> {
+        self.gateways.alias(cluster.unwrap_or(&self.own), gateway)
+    }
+
+    /// The address that the ids of a gateway's clients have here: its own, or its alias if others have it or had it not long ago. `None` if
+    /// the gateway is, or may be, one that is known by another cluster's name. It may be if the handle has a gateway with this address of
+    /// which the own cluster has not said which it is.
+    pub(crate) fn address_in_ids(
+        &self,
+        cluster: &ClusterName,
+        gateway: SocketAddrV4,
+        is_own: bool,
+    ) -> Option<SocketAddrV4> {
+        if self.overlaps(cluster) || self.gateways.is_same(cluster, gateway) {
+            return None;
+        }
+        let is_announced = self.own_gateways.contains_key(&gateway);
+        if is_own && !is_announced {
+            return None;
+        }
+        if is_announced || self.gateways.is_shared(cluster, gateway) {
+            self.gateways.alias(cluster, gateway)
+        } else {
+            Some(gateway)
+        }
+    }
+
+    /// Gateways of which several have the same alias: they have no qualified ids.
+    pub(crate) fn alias_collisions(&self) -> impl Iterator<Item = &[(ClusterName, SocketAddrV4)]> {
+        self.gateways.collisions()
     }
 
     /// The slots that a message goes to. A slot is left out only if it is known that nobody there is meant.
@@ -284,8 +334,17 @@ mod tests {
         SocketAddrV4::new([10, 0, 0, 1].into(), port)
     }
 
+    /// Gateways that do not say which they are.
     fn has(ports: &[u16]) -> Presence {
-        Presence { gateways: ports.iter().map(|port| gateway(*port)).collect(), is_leaving: false }
+        let listed = |port: &u16| ListedGateway { address: gateway(*port), instance: None };
+        Presence { gateways: ports.iter().map(listed).collect(), is_leaving: false }
+    }
+
+    fn found(clusters: &Clusters, port: u16) -> Option<ClusterName> {
+        clusters.find_gateway(gateway(port)).map(|(cluster, address)| {
+            assert_eq!(address, gateway(port));
+            cluster
+        })
     }
 
     fn connected() -> Clusters {
@@ -302,12 +361,12 @@ mod tests {
         clusters.hear(name("own"), 1, 1, has(&[3]), 0);
         // It is remembered when it has stopped.
         clusters.hear(name("own"), 1, 1, has(&[4]), 0);
-        let found = |port| clusters.of_gateway(gateway(port)).map(ClusterName::as_str);
-        assert_eq!([1, 2, 3, 4, 5].map(found), [Some("a"), Some("a"), None, None, None]);
+        let a = Some(name("a"));
+        assert_eq!([1, 2, 3, 4, 5].map(|port| found(&clusters, port)), [a.clone(), a, None, None, None]);
         // In the end the address may be another cluster's.
         clusters.hear(name("b"), 1, 1, has(&[2, 3]), FORGET_MS);
         clusters.forget(FORGET_MS);
-        assert_eq!(clusters.of_gateway(gateway(3)), Some(&name("b")));
+        assert_eq!(found(&clusters, 3), Some(name("b")));
     }
 
     #[test]
@@ -363,7 +422,7 @@ mod tests {
         assert!(clusters.forget(3 * FORGET_MS - 1).is_empty());
         assert_eq!(clusters.others().count(), 1);
         assert_eq!(clusters.forget(3 * FORGET_MS), [name("a")]);
-        assert_eq!(clusters.of_gateway(gateway(1)), None);
+        assert_eq!(found(&clusters, 1), None);
     }
 
     #[test]
@@ -371,7 +430,7 @@ mod tests {
         let mut clusters = connected();
         clusters.hear(name("a"), 1, 1, has(&[1]), 0);
         clusters.hear(name("a"), 1, 1, Presence { is_leaving: true, ..has(&[1]) }, 1);
-        assert_eq!((clusters.others().count(), clusters.of_gateway(gateway(1))), (0, None));
+        assert_eq!((clusters.others().count(), found(&clusters, 1)), (0, None));
     }
 
     #[test]

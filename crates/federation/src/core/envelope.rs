@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use gatewayworker_client::ClusterName;
+use gatewayworker_client::federation::ListedGateway;
 use ring::hmac;
 
 use super::clusters::Presence;
@@ -208,8 +209,10 @@ impl Envelope {
             Content::Cluster(Presence { gateways, is_leaving }) => {
                 out.put_u8((*is_leaving).into());
                 for gateway in gateways {
-                    out.put_u32((*gateway.ip()).into());
-                    out.put_u16(gateway.port());
+                    out.put_u32((*gateway.address.ip()).into());
+                    out.put_u16(gateway.address.port());
+                    // No gateway has 0: it stands for one that has not said its instance.
+                    out.put_u64(gateway.instance.unwrap_or(0));
                 }
             }
             Content::Names(update) => update.encode(out),
@@ -259,7 +262,9 @@ impl Envelope {
                 let mut gateways = Vec::new();
                 while bytes.has_remaining() {
                     let ip = Ipv4Addr::from(bytes.try_get_u32().ok()?);
-                    gateways.push(SocketAddrV4::new(ip, bytes.try_get_u16().ok()?));
+                    let address = SocketAddrV4::new(ip, bytes.try_get_u16().ok()?);
+                    let instance = Some(bytes.try_get_u64().ok()?).filter(|instance| *instance != 0);
+                    gateways.push(ListedGateway { address, instance });
                 }
                 Content::Cluster(Presence { gateways, is_leaving })
             }
@@ -312,7 +317,9 @@ mod tests {
             Content::NamesWanted,
             Content::Worker(Hello { holds: Partitions::from_bits(0x8001), is_leaving: true }),
             Content::Cluster(Presence {
-                gateways: vec!["10.0.0.1:2300".parse().unwrap()],
+                gateways: [Some(7), None]
+                    .map(|instance| ListedGateway { address: "10.0.0.1:2300".parse().unwrap(), instance })
+                    .into(),
                 is_leaving: false,
             }),
         ]

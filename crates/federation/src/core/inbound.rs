@@ -22,7 +22,7 @@ pub(crate) enum Rejection {
     Own,
     /// It is for another cluster in the same slot.
     ForAnother,
-    /// Its cluster has the address of a gateway of the own cluster.
+    /// Its cluster has a gateway of the own cluster, or may have.
     Overlapping,
     /// It is too old, or its time has not come yet.
     Time,

@@ -5,7 +5,8 @@
 //! - [`Outbound`]: numbers what a process sends,
 //! - [`Inbound`]: which messages are accepted, and how many were missed,
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
-//! - [`Clusters`]: the other clusters,
+//! - [`Clusters`]: the other clusters, and whose clients an id may be of,
+//! - [`OwnGateways`]: which gateways the own cluster announces,
 //! - [`KnownNames`], [`Announcer`]: which clusters have a group or uid,
 //! - [`ClockCheck`]: whether this host's clock is wrong,
 //! - [`DropReport`]: what to log of dropped messages.
@@ -13,15 +14,21 @@
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
 //! The rules are in `docs/decisions/0013-federation.md`.
 
+mod alias;
 mod clock;
 mod clusters;
 mod drops;
 mod envelope;
+mod gateway_table;
 mod hash;
+#[cfg(test)]
+mod id_tests;
 mod inbound;
 mod names;
 mod outbound;
+mod own_gateways;
 mod partitions;
+mod same_gateways;
 mod slots;
 mod subjects;
 mod workers;
@@ -35,6 +42,7 @@ pub(crate) use names::{
     Announcer, Heard as HeardNames, KeptCalls, KnownNames, NamesSource, NamesUpdate, Said,
 };
 pub(crate) use outbound::Outbound;
+pub(crate) use own_gateways::OwnGateways;
 pub(crate) use partitions::{Partition, Partitions};
 pub(crate) use slots::{Slot, Slots};
 pub(crate) use subjects::Subjects;

@@ -16,6 +16,7 @@ mod client_ids_of_all_groups;
 mod group_ids;
 mod is_online;
 mod is_uid_online;
+mod qualified_id;
 mod select;
 mod session;
 mod sessions;
@@ -38,6 +39,7 @@ pub(super) const CALLS: &[Call] = &[
     client_ids_by_uid::CALL,
     batch_client_ids_by_uid::CALL,
     uid_by_client_id::CALL,
+    qualified_id::CALL,
     client_count::CALL,
     client_count_by_group::CALL,
     batch_client_count_by_group::CALL,
