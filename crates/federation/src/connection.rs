@@ -7,6 +7,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::core::Subjects;
 use crate::options::{Error, Login, Options, Servers};
 use crate::stats::Counts;
 
@@ -40,6 +41,10 @@ pub(crate) async fn connect(
             note(&event, &connected, &counts);
             std::future::ready(())
         });
+    if options.durable {
+        // The permissions of the prefix are enough.
+        nats = nats.custom_inbox_prefix(Subjects::inbox(&options.prefix));
+    }
     match login {
         Some(Login { user, password: Some(password) }) => nats = nats.user_and_password(user, password),
         Some(Login { user: token, password: None }) => nats = nats.token(token),

@@ -18,6 +18,7 @@ use tracing::{error, info};
 use crate::asking;
 use crate::connection::connect;
 use crate::core::{Content, Heard, Key, Rejection, Subjects};
+use crate::durable::{self, Durable};
 use crate::options::{Error, Options};
 use crate::shared::{Shared, unix_ms};
 use crate::stats::{Counts, Stats};
@@ -53,14 +54,19 @@ impl Federation {
         let client = connect(&options, state.clone(), counts.clone()).await?;
         let subjects = Subjects::new(&options.prefix);
         let key = Key::new(options.key.expose().as_bytes()).for_prefix(&options.prefix);
-        let shared = Arc::new(Shared::new(client, key, subjects, options.cluster, connected.clone(), counts));
+        let mut shared = Shared::new(client, key, subjects, options.cluster, connected.clone(), counts);
+        shared.durable = options.durable.then(|| Durable::new(shared.client.clone()));
+        let shared = Arc::new(shared);
         let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
         let answers = shared.client.subscribe(shared.subjects.answers(shared.process)).await?;
-        let tasks = vec![
+        let mut tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone(), state))),
             AbortOnDropHandle::new(tokio::spawn(follow_clusters(shared.clone(), clusters))),
             AbortOnDropHandle::new(tokio::spawn(asking::follow_answers(shared.clone(), answers))),
         ];
+        if shared.durable.is_some() {
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(durable::send(shared.clone()))));
+        }
         let _ = timeout(FIRST_CONNECT, connected.wait_for(|connected| *connected)).await;
         Ok(Self { shared, _tasks: Arc::new(tasks) })
     }
@@ -72,8 +78,19 @@ impl Federation {
             let inbound = self.shared.inbound();
             (inbound.missed(), inbound.late())
         };
+        let (missed_durable, durable_duplicates) = {
+            let inbound = self.shared.durable_inbound();
+            (inbound.missed(), inbound.duplicates())
+        };
+        let missed = (missed.0 + missed_durable, missed.1);
         let problems = self.problems();
-        Stats { problems, ..self.shared.counts.read(self.shared.is_connected(), missed, clusters) }
+        let durable_kept = self.shared.durable.as_ref().map_or(0, |durable| durable.kept() as u64);
+        Stats {
+            problems,
+            durable_kept,
+            durable_duplicates,
+            ..self.shared.counts.read(self.shared.is_connected(), missed, clusters)
+        }
     }
 
     /// What an operator has to mend.
@@ -94,6 +111,7 @@ impl Federation {
                 "federation: the clocks of {off} processes differ from this host's by more than 30 s"
             ));
         }
+        problems.extend(self.shared.durable.iter().flat_map(Durable::problems));
         problems
     }
 
@@ -115,7 +133,10 @@ impl port::Federation for Federation {
     fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>> {
         match self.shared.publish_call(to, call) {
             Ok(()) => {
-                self.shared.counts.published.add_one();
+                // What is durable is counted when JetStream has it.
+                if self.shared.durable.is_none() {
+                    self.shared.counts.published.add_one();
+                }
                 Ok(())
             }
             Err(why) => {
@@ -139,6 +160,10 @@ impl port::Federation for Federation {
     fn finish(&self, within: Duration) -> Finishing {
         let shared = self.shared.clone();
         Box::pin(async move {
+            if let Some(durable) = &shared.durable {
+                let left = durable.finish(within).await;
+                return shared.missed(left, Unreached::Overloaded);
+            }
             if !shared.is_connected() {
                 // What is sent now is refused. What was sent before may still wait for a connection.
                 let is_written = shared.is_written();

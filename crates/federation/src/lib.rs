@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Each cluster works alone while NATS is away. A send to other clusters is delivered at most once, and in order as long as the
-//! connections stand; `docs/decisions/0013-federation.md` says why, and `docs/guide/clusters.md` what an operator has to know.
+//! connections stand; with [`Options::with_durable`] at least once, and in order; `docs/decisions/0013-federation.md` says why, and `docs/guide/clusters.md` what an operator has to know.
 //!
 //! # The files
 //!
@@ -29,6 +29,7 @@
 //! - `asking.rs` asks other clusters and waits for the answers.
 //! - `serving.rs` is a worker's part: it subscribes for its cluster, and hands what comes (`receiving.rs`, `answering.rs`) to the
 //!   own gateways.
+//! - `durable/` sends through JetStream, and receives, where sends are durable.
 //! - `core/` decides: without sockets, tasks and clocks.
 
 mod answering;
@@ -36,6 +37,7 @@ mod asking;
 mod budget;
 mod connection;
 mod core;
+mod durable;
 mod federation;
 mod options;
 mod receiving;

@@ -11,13 +11,15 @@ use gatewayworker_client::federation::Destination;
 use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::watch;
 use tokio::task::unconstrained;
+use tokio::time::sleep_until;
 
 use crate::asking::Waiting;
 use crate::budget::Budget;
 use crate::core::{
-    ClockCheck, Clusters, Content, Envelope, Inbound, Key, OpenError, Outbound, Partition, SendContent,
-    Slots, Subjects,
+    Bundle, ClockCheck, Clusters, Content, DurableInbound, Envelope, Inbound, Key, OpenError, Outbound,
+    Partition, SendContent, Slots, Subjects,
 };
+use crate::durable::Durable;
 use crate::stats::Counts;
 
 /// So many bytes may wait in the NATS client.
@@ -35,11 +37,14 @@ pub(crate) struct Shared {
     pub(crate) counts: Arc<Counts>,
     /// The questions that wait for answers.
     pub(crate) waiting: Waiting,
+    /// If sends go through JetStream.
+    pub(crate) durable: Option<Durable>,
+    pub(crate) budget: Budget,
     clusters: RwLock<Clusters>,
     outbound: Mutex<Outbound>,
     inbound: Mutex<Inbound>,
+    durable_inbound: Mutex<DurableInbound>,
     clock: Mutex<ClockCheck>,
-    budget: Budget,
     started: Instant,
 }
 
@@ -60,9 +65,11 @@ impl Shared {
             connected,
             counts,
             waiting: Waiting::default(),
+            durable: None,
             clusters: RwLock::new(Clusters::new(own.clone())),
             outbound: Mutex::new(Outbound::new()),
             inbound: Mutex::new(Inbound::new(own.clone())),
+            durable_inbound: Mutex::new(DurableInbound::new(own.clone())),
             clock: Mutex::default(),
             own,
             budget: Budget::new(BUDGET),
@@ -92,6 +99,10 @@ impl Shared {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn durable_inbound(&self) -> MutexGuard<'_, DurableInbound> {
+        self.durable_inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn clock(&self) -> MutexGuard<'_, ClockCheck> {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,11 +125,15 @@ impl Shared {
 
     /// The longest call, in bytes.
     pub(crate) fn max_call_len(&self) -> usize {
-        self.client.max_payload().saturating_sub(SendContent::OVERHEAD)
+        let overhead = if self.durable.is_some() { Bundle::OVERHEAD } else { SendContent::OVERHEAD };
+        self.client.max_payload().saturating_sub(overhead)
     }
 
     /// Publishes a call. The number is given and the message handed over under one lock, so that the order is that of the numbers.
     pub(crate) fn publish_call(&self, to: Destination<'_>, call: Bytes) -> Result<(), Unreached> {
+        if let Some(durable) = &self.durable {
+            return self.publish_durable(durable, to, call);
+        }
         if !self.is_connected() {
             return Err(Unreached::NotConnected);
         }
@@ -158,6 +173,18 @@ impl Shared {
     pub(crate) fn all_missed(&self, why: Unreached) -> Vec<(ClusterName, Unreached)> {
         let missed: Vec<_> = self.clusters().others().map(|cluster| (cluster.clone(), why)).collect();
         if missed.is_empty() { vec![(ClusterName::unknown(), why)] } else { missed }
+    }
+
+    /// These clusters, as missed for this reason; all that are known if `None` is among them.
+    pub(crate) fn missed(
+        &self,
+        clusters: Vec<Option<ClusterName>>,
+        why: Unreached,
+    ) -> Vec<(ClusterName, Unreached)> {
+        if clusters.contains(&None) {
+            return self.all_missed(why);
+        }
+        clusters.into_iter().flatten().map(|cluster| (cluster, why)).collect()
     }
 
     /// A number for something that is not a call.
@@ -215,6 +242,14 @@ impl Shared {
 /// there is none (tokio's budget).
 pub(crate) fn at_once<T>(hand_over: impl Future<Output = T>) -> Option<T> {
     unconstrained(hand_over).now_or_never()
+}
+
+/// Waits until then, if there is such a time.
+pub(crate) async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The wall's time.

@@ -10,6 +10,7 @@ mod call;
 mod own_cluster;
 mod question;
 mod reading;
+mod told;
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -24,6 +25,7 @@ pub use call::{CallError, ClusterCall};
 pub(crate) use call::{at_gateway_len, encode_at_gateway, encode_everywhere};
 pub use own_cluster::OwnCluster;
 pub use question::ClusterQuestion;
+pub use told::Told;
 
 use crate::{ClusterName, Unreached};
 

@@ -18,7 +18,7 @@ use crate::{Delivery, Error, Gateway, Unreached};
 /// The own cluster, for what other clusters say. Nothing that it does reaches another cluster.
 #[derive(Debug, Clone)]
 pub struct OwnCluster {
-    gateway: Gateway,
+    pub(super) gateway: Gateway,
 }
 
 impl OwnCluster {

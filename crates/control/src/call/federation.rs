@@ -78,6 +78,19 @@ pub(super) struct Flags {
         global = true
     )]
     federation_certificate_key: Option<PathBuf>,
+
+    /// Send through JetStream of NATS, as the workers do
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = false,
+        value_name = "BOOL",
+        env = "GATEWAYWORKER_FEDERATION_DURABLE",
+        global = true
+    )]
+    federation_durable: bool,
 }
 
 impl Flags {
@@ -100,7 +113,8 @@ impl Flags {
             .with_ca(self.federation_ca.clone())
             .with_certificate(
                 self.federation_certificate.clone().zip(self.federation_certificate_key.clone()),
-            );
+            )
+            .with_durable(self.federation_durable);
         if let Some(prefix) = &self.federation_prefix {
             options = options.with_prefix(prefix);
         }

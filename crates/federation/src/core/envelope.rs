@@ -19,6 +19,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use gatewayworker_client::ClusterName;
 use ring::hmac;
 
+use super::bundle::Bundle;
 use super::clusters::Presence;
 use super::partitions::Partitions;
 use super::slots::{Slot, Slots};
@@ -30,6 +31,7 @@ const QUESTION: u8 = 2;
 const ANSWER: u8 = 3;
 const WORKER: u8 = 4;
 const CLUSTER: u8 = 5;
+const BUNDLE: u8 = 6;
 
 const SIGNATURE: usize = 32;
 
@@ -92,6 +94,8 @@ pub(crate) enum Content {
     Worker(Hello),
     /// A cluster is announced.
     Cluster(Presence),
+    /// Calls over JetStream.
+    Bundle(Bundle),
 }
 
 /// A call for other clusters.
@@ -144,6 +148,7 @@ impl Content {
             Self::Answer { .. } => ANSWER,
             Self::Worker(_) => WORKER,
             Self::Cluster(_) => CLUSTER,
+            Self::Bundle(_) => BUNDLE,
         }
     }
 
@@ -154,6 +159,7 @@ impl Content {
             Self::Answer { answer, .. } => answer.len(),
             Self::Worker(_) => 0,
             Self::Cluster(presence) => presence.gateways.len() * 6,
+            Self::Bundle(bundle) => bundle.capacity(),
         }
     }
 }
@@ -202,6 +208,7 @@ impl Envelope {
                     out.put_u16(gateway.port());
                 }
             }
+            Content::Bundle(bundle) => bundle.encode(out),
         }
     }
 
@@ -251,6 +258,7 @@ impl Envelope {
                 }
                 Content::Cluster(Presence { gateways, is_leaving })
             }
+            BUNDLE => Content::Bundle(Bundle::decode(bytes)?),
             _ => return None,
         };
         Some(Self { unix_ms, process, number, cluster, content })
@@ -258,13 +266,13 @@ impl Envelope {
 }
 
 /// Texts in messages are names and subjects, which are short.
-fn put_text(text: &str, out: &mut BytesMut) {
+pub(super) fn put_text(text: &str, out: &mut BytesMut) {
     let bytes = &text.as_bytes()[..text.len().min(u8::MAX.into())];
     out.put_u8(bytes.len() as u8);
     out.extend_from_slice(bytes);
 }
 
-fn take_text(bytes: &mut Bytes) -> Option<String> {
+pub(super) fn take_text(bytes: &mut Bytes) -> Option<String> {
     let len = bytes.try_get_u8().ok()?.into();
     let text = (len <= bytes.len()).then(|| bytes.split_to(len))?;
     String::from_utf8(text.into()).ok()
@@ -298,6 +306,7 @@ mod tests {
                 gateways: vec!["10.0.0.1:2300".parse().unwrap()],
                 is_leaving: false,
             }),
+            Content::Bundle(Bundle { counters: vec![], calls: vec![] }),
         ]
         .map(envelope)
         .into()

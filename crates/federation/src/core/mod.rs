@@ -4,6 +4,8 @@
 //! - [`Subjects`], [`Slots`]: where they go,
 //! - [`Outbound`]: numbers what a process sends,
 //! - [`Inbound`]: which messages are accepted, and how many were missed,
+//! - [`DurableQueue`], [`Bundle`]: what waits for JetStream, and in which parts it goes,
+//! - [`DurableInbound`], [`Progress`]: which of that is accepted, and where a worker goes on,
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
 //! - [`Clusters`]: the other clusters,
 //! - [`ClockCheck`]: whether this host's clock is wrong.
@@ -11,23 +13,31 @@
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
 //! The rules are in `docs/decisions/0013-federation.md`.
 
+mod bundle;
 mod clock;
 mod clusters;
+mod durable_inbound;
+mod durable_queue;
 mod envelope;
 mod hash;
 mod inbound;
 mod outbound;
 mod partitions;
+mod progress;
 mod slots;
 mod subjects;
 mod workers;
 
+pub(crate) use bundle::Bundle;
 pub(crate) use clock::ClockCheck;
 pub(crate) use clusters::{Clusters, Heard, Presence};
+pub(crate) use durable_inbound::{AcceptedCalls, DurableInbound};
+pub(crate) use durable_queue::{Due, DurableQueue};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
 pub(crate) use outbound::Outbound;
 pub(crate) use partitions::{Partition, Partitions};
+pub(crate) use progress::{DeliveryOrder, Progress, Start};
 pub(crate) use slots::Slots;
 pub(crate) use subjects::Subjects;
 pub(crate) use workers::{Hello, Workers};
