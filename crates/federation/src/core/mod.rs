@@ -37,7 +37,7 @@ pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
 pub(crate) use outbound::Outbound;
 pub(crate) use partitions::{Partition, Partitions};
-pub(crate) use progress::{DeliveryOrder, Progress, Start};
+pub(crate) use progress::{DeliveryOrder, Progress};
 pub(crate) use slots::Slots;
 pub(crate) use subjects::Subjects;
 pub(crate) use workers::{Hello, Workers};

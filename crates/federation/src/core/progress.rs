@@ -9,15 +9,6 @@ use gatewayworker_client::ClusterName;
 /// Stands behind the cluster in the name of a consumer: no cluster has it in its name.
 const MARK: char = '~';
 
-/// Where a consumer begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// With what is published from now on.
-    New,
-    /// With this number of the stream.
-    At(u64),
-}
-
 /// How far a cluster has read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -38,7 +29,7 @@ impl Progress {
         name.split_once(MARK).is_some_and(|(before, _)| before == cluster.as_str())
     }
 
-    /// Notes what was acknowledged to a consumer, or was done by this worker.
+    /// Notes what is done.
     pub(crate) fn done_to(&mut self, number: u64) {
         self.done = self.done.max(Some(number));
     }
@@ -50,9 +41,14 @@ impl Progress {
         }
     }
 
-    /// Where the next consumer begins.
-    pub(crate) fn start(self) -> Start {
-        self.done.map_or(Start::New, |done| Start::At(done + 1))
+    /// Notes a consumer that has begun with `start` and has acknowledged all up to `acknowledged`; 0 for nothing, as servers say before there is something.
+    pub(crate) fn consumer_is_at(&mut self, start: u64, acknowledged: u64) {
+        self.done_to(acknowledged.max(start.saturating_sub(1)));
+    }
+
+    /// The number with which the next consumer begins. The first one of a cluster begins behind the last number of the stream.
+    pub(crate) fn start(self, last_of_stream: u64) -> u64 {
+        self.done.unwrap_or(last_of_stream) + 1
     }
 }
 
@@ -79,16 +75,16 @@ mod tests {
     #[test]
     fn a_worker_goes_on_behind_all_that_was_acknowledged() {
         let mut progress = Progress::default();
-        assert_eq!(progress.start(), Start::New);
-        progress.done_to(0);
-        assert_eq!(progress.start(), Start::At(1), "a consumer is there that has acknowledged nothing");
+        assert_eq!(progress.start(20), 21, "a cluster begins with what is new");
+        progress.consumer_is_at(5, 0);
+        assert_eq!(progress.start(20), 5, "a consumer that has acknowledged nothing");
+        progress.consumer_is_at(5, 9);
         progress.done_to(7);
-        progress.done_to(5);
-        assert_eq!(progress.start(), Start::At(8));
+        assert_eq!(progress.start(20), 10);
         progress.of_stream(1);
-        assert_eq!(progress.start(), Start::At(8));
+        assert_eq!(progress.start(20), 10);
         progress.of_stream(2);
-        assert_eq!(progress.start(), Start::At(1), "the stream was made anew");
+        assert_eq!(progress.start(3), 1, "the stream was made anew");
     }
 
     #[test]

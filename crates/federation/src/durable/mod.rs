@@ -55,6 +55,8 @@ struct StreamState {
     max_age: Option<Duration>,
     /// Why it cannot be used now.
     problem: Option<String>,
+    /// Why it does not take what this process sends.
+    sending_problem: Option<String>,
     /// Why this worker cannot read from it.
     reading_problem: Option<String>,
     /// There is no JetStream.
@@ -88,7 +90,10 @@ impl Durable {
     /// Why the stream cannot be used now.
     pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
         let state = self.stream();
-        [state.problem.clone(), state.reading_problem.clone()].into_iter().flatten()
+        [&state.problem, &state.sending_problem, &state.reading_problem]
+            .map(Clone::clone)
+            .into_iter()
+            .flatten()
     }
 
     /// A call that is older is not obeyed.

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use super::{Durable, RETRY};
-use crate::core::{AcceptedCalls, DeliveryOrder, Progress, Rejection, Start};
+use crate::core::{AcceptedCalls, DeliveryOrder, Progress, Rejection};
 use crate::receiving::obey;
 use crate::shared::{Shared, at_once, unix_ms};
 
@@ -152,23 +152,27 @@ impl Receiver<'_> {
             names.into_iter().filter(|name| Progress::is_consumer_of(cluster, name)).collect();
         for name in &before {
             match stream.consumer_info(name).await {
-                Ok(info) => self.progress.done_to(info.ack_floor.stream_sequence),
+                Ok(info) => {
+                    let start = match info.config.deliver_policy {
+                        DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
+                        _ => 0,
+                    };
+                    self.progress.consumer_is_at(start, info.ack_floor.stream_sequence);
+                }
                 // Another worker begins, too.
                 Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
         }
         self.generation += 1;
-        let deliver_policy = match self.progress.start() {
-            Start::New => DeliverPolicy::New,
-            Start::At(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
-        };
+        let start_sequence = self.progress.start(stream.cached_info().state.last_sequence);
         let own_slot = self.shared.clusters().own_slot();
         let consumer = stream
             .create_consumer(pull::Config {
                 durable_name: Some(Progress::consumer(cluster, self.shared.process, self.generation)),
                 description: Some(format!("what cluster {cluster} has read")),
-                deliver_policy,
+                // Not "new": as long as such a consumer has acknowledged nothing, it does not say where it has begun.
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
                 ack_policy: AckPolicy::All,
                 ack_wait: ACKNOWLEDGE,
                 filter_subject: self.shared.subjects.durable_to(own_slot),
@@ -176,7 +180,7 @@ impl Receiver<'_> {
                 ..pull::Config::default()
             })
             .await?;
-        info!(start = ?self.progress.start(), "the worker reads from JetStream what other clusters send");
+        info!(start_sequence, "the worker reads from JetStream what other clusters send");
         for name in before {
             // If it stays, the next worker deletes it.
             let _ = stream.delete_consumer(&name).await;

@@ -6,7 +6,7 @@ use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
@@ -35,9 +35,12 @@ pub(crate) async fn send(shared: Arc<Shared>) {
     let mut message = None;
     let mut acknowledging: Option<Acknowledging> = None;
     let mut is_open = false;
+    let mut open_at = Instant::now();
     loop {
-        if !is_open && shared.is_connected() {
-            is_open = durable.open(&shared).await.is_some();
+        if !is_open && Instant::now() >= open_at {
+            // Also where there was no connection: its state is known a little after the event that wakes this task.
+            open_at = Instant::now() + RETRY;
+            is_open = shared.is_connected() && durable.open(&shared).await.is_some();
             if is_open {
                 durable.queue().open();
             }
@@ -58,15 +61,14 @@ pub(crate) async fn send(shared: Arc<Shared>) {
             };
         }
         let deadline = durable.queue().next_deadline(durable.max_age()).map(|at_ms| shared.instant(at_ms));
-        let open_at = (!is_open && shared.is_connected()).then(|| Instant::now() + RETRY);
-        let deadline = deadline.into_iter().chain(open_at).min();
+        let deadline = deadline.into_iter().chain((!is_open).then_some(open_at)).min();
         tokio::select! {
             () = durable.kept.notified() => {}
             changed = connected.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                (is_open, acknowledging) = (false, None);
+                (is_open, acknowledging, open_at) = (false, None, Instant::now());
                 durable.queue().disconnected();
             }
             answer = answer(&mut acknowledging) => {
@@ -74,10 +76,10 @@ pub(crate) async fn send(shared: Arc<Shared>) {
                 match answer {
                     Ok(_) => note_acknowledged(&shared, durable),
                     Err(error) => {
-                        debug!(%error, "JetStream has not stored a bundle of calls: it is published again");
+                        note_refused(durable, &error);
                         durable.queue().refused(shared.now_ms());
                         durable.queue().close();
-                        is_open = false;
+                        (is_open, open_at) = (false, Instant::now());
                     }
                 }
             }
@@ -116,11 +118,25 @@ async fn publish(shared: &Shared, durable: &Durable, message: &Message) -> Optio
     }
 }
 
+fn note_refused(durable: &Durable, error: &PublishError) {
+    debug!(%error, "JetStream has not stored a bundle of calls: it is published again");
+    // That it did not answer in time is no problem to mend, unless the stream cannot be used either, which is found next.
+    if error.kind() != PublishErrorKind::TimedOut {
+        let problem =
+            format!("federation_durable: JetStream does not store what is sent to other clusters: {error}");
+        let before = durable.stream().sending_problem.replace(problem);
+        if before.is_none() {
+            warn!(%error, "JetStream does not store what is sent to other clusters: it is published again");
+        }
+    }
+}
+
 fn note_acknowledged(shared: &Shared, durable: &Durable) {
     let calls = durable.queue().acknowledged() as u64;
     shared.counts.published.add(calls);
     shared.counts.acknowledged.add(calls);
     durable.acknowledged.send_replace(());
+    durable.stream().sending_problem = None;
 }
 
 fn give_up_old(shared: &Shared, durable: &Durable) {
