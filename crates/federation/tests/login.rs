@@ -1,5 +1,7 @@
 //! A process authenticates at NATS as the user that the URL names.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use gatewayworker_client::SecretKey;
 use gatewayworker_federation::{Federation, Options};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

@@ -1,5 +1,7 @@
 //! A NATS server that stands still: it keeps the connection and reads nothing. A worker stops nevertheless.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -214,7 +214,7 @@ async fn shell(cluster: &Cluster, arguments: &[&str], input: &'static [u8]) -> E
     let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     let run = tokio::task::spawn_blocking(move || {
         let mut command = Command::new(binary());
-        command.args(["call", "--register-address", &register, "--question-timeout-ms", "700"]);
+        command.args(["call", "--register-address", &register, "--question-timeout-ms", "3000"]);
         command.args(arguments).env("GATEWAYWORKER_SECRET_KEY", "k");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

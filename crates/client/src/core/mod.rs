@@ -44,7 +44,8 @@ mod gateway_list;
 pub(crate) mod interest;
 mod pending;
 
-pub(crate) use answers::{Answers, Outcome};
+pub use answers::Answers;
+pub(crate) use answers::Outcome;
 pub use call_link::{CallLink, Effect, LinkError, Transmit};
 pub use gateway_list::GatewayList;
 pub use interest::{BarrierId, InterestError, InterestView};

@@ -51,6 +51,29 @@ fn a_join_waits_for_nobody_where_nobody_is_leased() {
 }
 
 #[test]
+fn counts_show_what_is_announced_and_which_leases_are_lost() {
+    let mut interest = interest();
+    leased(&mut interest, 10);
+    interest.hold(vec![name(1), name(2)], 20);
+    interest.advance(3_010);
+    let InterestCounts { subscribers, names, announced, leases_lost, .. } = interest.counts();
+    assert_eq!((subscribers, names, announced, leases_lost), (1, 2, 2, 1));
+}
+
+#[test]
+fn the_names_of_twenty_gateways_with_100_000_each_take_less_than_5_mb() {
+    let mut interest = interest();
+    let subscriber = leased(&mut interest, 10);
+    interest.begin_remake(100_000);
+    interest.remake_with((0..100_000).map(name));
+    interest.finish_remake(20);
+    interest.receive(subscriber, InterestReport::Applied(u64::MAX), 20);
+    let InterestCounts { names, filter_bytes, .. } = interest.counts();
+    // Some are found in the filter before they are put in.
+    assert!(names > 99_000 && 20 * filter_bytes < 5_000_000, "{names} names, {filter_bytes} bytes");
+}
+
+#[test]
 fn a_first_join_waits_until_all_that_are_leased_have_applied_it() {
     let mut interest = interest();
     let [a, b] = [(); 2].map(|()| leased(&mut interest, 10));
