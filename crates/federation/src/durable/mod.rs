@@ -87,7 +87,7 @@ impl Durable {
         self.queue().len()
     }
 
-    /// Why the stream cannot be used now.
+    /// What an operator has to mend, each in a sentence.
     pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
         let state = self.stream();
         [&state.problem, &state.sending_problem, &state.reading_problem]
@@ -124,6 +124,15 @@ impl Durable {
                 None
             }
         }
+    }
+
+    /// Notes what keeps this worker from reading, or that nothing does.
+    fn note_reading(&self, problem: Option<String>) {
+        let mut state = self.stream();
+        if let Some(problem) = problem.as_ref().filter(|_| problem != state.reading_problem) {
+            warn!("{problem}: it tries again");
+        }
+        state.reading_problem = problem;
     }
 
     /// Waits until everything is acknowledged, for at most this time. Returns the clusters for which something is not; `None` among them for all.

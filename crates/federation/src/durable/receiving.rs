@@ -15,7 +15,7 @@ use gatewayworker_client::federation::{OwnCluster, Told};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{Durable, RETRY};
 use crate::core::{AcceptedCalls, DeliveryOrder, Progress, Rejection};
@@ -61,7 +61,9 @@ impl ServingDurable {
         let is_running = self.task.as_ref().is_some_and(|(_, task)| !task.is_finished());
         if !is_held {
             // Another worker has begun, so its consumer is gone.
-            self.task = None;
+            if self.task.take().is_some() {
+                self.shared.durable.iter().for_each(|durable| durable.note_reading(None));
+            }
         } else if !is_running && !self.has_ended && self.shared.durable.is_some() {
             let end = CancellationToken::new();
             let receive = receive(self.shared.clone(), self.own.clone(), end.clone());
@@ -87,24 +89,14 @@ async fn receive(shared: Arc<Shared>, own: OwnCluster, end: CancellationToken) {
     let mut connected = shared.connected.clone();
     while end.run_until_cancelled(connected.wait_for(|connected| *connected)).await.is_some() {
         let Some(consumer) = end.run_until_cancelled(receiver.begin()).await else { return };
-        let reading_problem = match &consumer {
-            Err(BeginError::Refused(error)) => Some(format!(
-                "federation_durable: the worker cannot read what other clusters have sent: {error}"
-            )),
-            _ => None,
-        };
-        durable.stream().reading_problem = reading_problem;
+        durable.note_reading(consumer.as_ref().err().and_then(BeginError::problem));
         let pause = match consumer {
             Ok(consumer) => match receiver.read(&consumer, &end).await {
                 Ended::Stopped => return,
                 Ended::Broken => PAUSE,
             },
-            // It is a problem of `status` by now.
-            Err(BeginError::NoStream) => RETRY,
-            Err(BeginError::Refused(error)) => {
-                warn!(%error, "the worker cannot read from JetStream what other clusters have sent: it tries again");
-                RETRY
-            }
+            Err(BeginError::Changed) => PAUSE,
+            Err(BeginError::NoStream | BeginError::Refused(_)) => RETRY,
         };
         if end.run_until_cancelled(sleep(pause)).await.is_none() {
             return;
@@ -122,8 +114,24 @@ enum Ended {
 
 /// Why a worker cannot begin.
 enum BeginError {
+    /// There is no stream, which is a problem by now.
     NoStream,
+    /// The consumers of the cluster are others by now.
+    Changed,
+    /// JetStream refuses something, or does not answer.
     Refused(async_nats::Error),
+}
+
+impl BeginError {
+    /// What an operator has to mend.
+    fn problem(&self) -> Option<String> {
+        match self {
+            Self::NoStream | Self::Changed => None,
+            Self::Refused(error) => Some(format!(
+                "federation_durable: the worker cannot read from JetStream what other clusters have sent: {error}"
+            )),
+        }
+    }
 }
 
 impl<E: Into<async_nats::Error>> From<E> for BeginError {
@@ -159,8 +167,10 @@ impl Receiver<'_> {
                     };
                     self.progress.consumer_is_at(start, info.ack_floor.stream_sequence);
                 }
-                // Another worker begins, too.
-                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {}
+                // Another worker has begun meanwhile, and knows what was acknowledged.
+                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+                    return Err(BeginError::Changed);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
