@@ -140,6 +140,9 @@ pub(crate) async fn sends_reach_the_clients_of_all_clusters_once_and_in_order() 
         })
         .await;
         assert_eq!(sum(joined, &format!("{CALLS}{{result=\"missed\"}}")).await, 0);
+        let acknowledged =
+            sum(joined, "gatewayworker_federation_durable_total{result=\"acknowledged\"}").await;
+        assert!(acknowledged >= 2 * 2 * rounds, "{acknowledged}");
     }
 }
 
@@ -195,8 +198,8 @@ pub(crate) async fn a_killed_worker_of_the_other_cluster_loses_nothing() {
     let mut reader = None;
     eventually("a worker to receive what is sent", async || {
         sender.send_to_group(["news"], "probe").await.unwrap();
-        for n in 0..2 {
-            if workers[n].received().await > 0.0 {
+        for (n, worker) in workers.iter().enumerate() {
+            if worker.received().await > 0.0 {
                 reader = Some(n);
             }
         }
@@ -254,11 +257,11 @@ pub(crate) async fn of_three_nats_servers_one_may_be_killed_and_nothing_is_lost(
     let urls: Vec<String> = servers.iter().map(NatsServer::url).collect();
     let mut clusters = two(urls).await;
     let api = clusters[0].apis[0].clone();
-    for server in 0..3 {
+    for (number, server) in servers.iter_mut().enumerate() {
         let count = 3_000;
         load(&api, count, |n| {
             if n == count / 3 {
-                servers[server].kill();
+                server.kill();
             }
         })
         .await;
@@ -266,13 +269,13 @@ pub(crate) async fn of_three_nats_servers_one_may_be_killed_and_nothing_is_lost(
         for client in &mut clusters[1].clients {
             again += check_complete_and_in_order(&heard(&mut client.socket).await, count);
         }
-        eprintln!("server {server} was killed: of {count} calls none was lost, and {again} came twice");
+        eprintln!("server {number} was killed: of {count} calls none was lost, and {again} came twice");
         for client in &mut clusters[0].clients {
             heard(&mut client.socket).await;
         }
-        servers[server].start_again();
+        server.start_again();
         eventually("the server to have all that the others have", async || {
-            let info = servers[server].ask_jetstream("STREAM.INFO.gatewayworker_federation", "").await;
+            let info = server.ask_jetstream("STREAM.INFO.gatewayworker_federation", "").await;
             info.is_some_and(|info| info.matches("\"current\":true").count() == 2)
         })
         .await;
