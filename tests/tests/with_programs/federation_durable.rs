@@ -220,6 +220,30 @@ pub(crate) async fn a_killed_worker_of_the_other_cluster_loses_nothing() {
     eprintln!("of {count} calls none was lost when the worker was killed, and {again} came twice");
 }
 
+pub(crate) async fn a_worker_that_stops_hands_over_and_nothing_is_lost_or_comes_twice() {
+    let nats = NatsServer::with_jetstream();
+    let mut clusters = two(vec![nats.url()]).await;
+    let api = clusters[0].apis[0].clone();
+    let (count, received) = (3_000, format!("{CALLS}{{result=\"received\"}}"));
+    let mut reader = None;
+    for (n, worker) in clusters[1].cluster.workers.iter().enumerate() {
+        if Scrape::of(worker.metrics.unwrap()).await.get(&received) > 0.0 {
+            reader = Some(n);
+        }
+    }
+    let mut stopping = Some(clusters[1].cluster.workers.remove(reader.unwrap()));
+    load(&api, count, |n| {
+        if n == count / 3 {
+            let mut worker = stopping.take().unwrap();
+            tokio::spawn(async move { worker.stop().await });
+        }
+    })
+    .await;
+    for client in &mut clusters[1].clients {
+        assert_eq!(check_complete_and_in_order(&heard(&mut client.socket).await, count), 0);
+    }
+}
+
 pub(crate) async fn a_nats_server_that_is_killed_and_started_again_loses_nothing_and_keeps_the_order() {
     let mut nats = NatsServer::with_jetstream();
     let mut clusters = two(vec![nats.url()]).await;

@@ -36,6 +36,7 @@ gatewayworker_tests::tests_with_programs! {
         federation::a_message_that_nats_does_not_take_is_refused_with_both_numbers,
         federation_durable::sends_reach_the_clients_of_all_clusters_once_and_in_order,
         federation_durable::a_killed_worker_of_the_other_cluster_loses_nothing,
+        federation_durable::a_worker_that_stops_hands_over_and_nothing_is_lost_or_comes_twice,
         federation_durable::a_nats_server_that_is_killed_and_started_again_loses_nothing_and_keeps_the_order,
         federation_durable::of_three_nats_servers_one_may_be_killed_and_nothing_is_lost,
         federation_durable::a_cluster_without_workers_gets_later_what_was_sent_meanwhile,

@@ -264,6 +264,8 @@ struct Acknowledging {
     last: Option<Acker>,
     /// A message before it, and what the links are to write first.
     writing: Option<(Acker, Told)>,
+    /// The last message that was acknowledged. JetStream may not know it yet.
+    acknowledged: Option<Acker>,
 }
 
 impl Acknowledging {
@@ -280,19 +282,20 @@ impl Acknowledging {
             && told.is_written()
             && at_once(acker.ack()).is_some_and(|acknowledged| acknowledged.is_ok())
         {
-            self.writing = None;
+            self.acknowledged = self.writing.take().map(|(acker, _)| acker);
         }
     }
 
     /// Acknowledges all that is done, and waits until JetStream knows it, for some time.
-    async fn finish(mut self, own: &OwnCluster) {
+    async fn finish(self, own: &OwnCluster) {
         let told = own.told();
         let written = async {
             while !told.is_written() {
                 sleep(WRITTEN).await;
             }
         };
-        let Some(last) = self.last.take().or(self.writing.take().map(|(acker, _)| acker)) else { return };
+        let writing = self.writing.map(|(acker, _)| acker);
+        let Some(last) = self.last.or(writing).or(self.acknowledged) else { return };
         if timeout(LAST, written).await.is_ok() {
             let _ = timeout(LAST, last.double_ack()).await;
         }
