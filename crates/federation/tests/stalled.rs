@@ -23,7 +23,7 @@ async fn stand_still_after_a_subscription(listener: TcpListener, stands_still: w
     let mut read = BufReader::new(read);
     write.write_all(INFO).await.unwrap();
     let mut line = Vec::new();
-    while !line.starts_with(b"SUB gatewayworker.federation.send.15.") {
+    while !line.starts_with(b"SUB gatewayworker.federation.*.15.") {
         if line.starts_with(b"PING") {
             write.write_all(b"PONG\r\n").await.unwrap();
         }
