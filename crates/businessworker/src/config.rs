@@ -158,7 +158,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub federation_nkey: Option<SecretKey>,
 
-    /// Trust the authorities in FILE, too, for TLS with NATS [default: those of the system]
+    /// Trust the authorities in FILE, and not the system's, for TLS with NATS [default: those of the system]
     #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_FEDERATION_CA")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub federation_ca: Option<PathBuf>,
@@ -378,6 +378,11 @@ impl<A> Config<A> {
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
         self.admin.validate(&self.secret_key)?;
         self.link_tls.load_for_connecting()?;
+        if self.federation.is_empty()
+            && let Some(key) = self.key_of_federation()
+        {
+            return Err(ConfigError::WithoutFederation(key));
+        }
         #[cfg(feature = "federation")]
         crate::federation::options(self)?;
         #[cfg(not(feature = "federation"))]
@@ -422,6 +427,20 @@ impl<A> Config<A> {
             app: NoSettings {},
         };
         (config, self.app)
+    }
+
+    /// Returns a key that is set and means something only with `federation`. Secrets are not among them: they may be set for
+    /// several programs at once.
+    fn key_of_federation(&self) -> Option<&'static str> {
+        let keys = [
+            ("cluster_name", self.cluster_name.is_some()),
+            ("federation_prefix", self.federation_prefix.is_some()),
+            ("federation_credentials", self.federation_credentials.is_some()),
+            ("federation_ca", self.federation_ca.is_some()),
+            ("federation_certificate", self.federation_certificate.is_some()),
+            ("federation_certificate_key", self.federation_certificate_key.is_some()),
+        ];
+        keys.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key)
     }
 
     /// Takes relative paths of the federation's files as beginning at the folder of this configuration file.
@@ -520,6 +539,19 @@ mod tests {
             assert!(lines[at - 1].starts_with("# "), "{key} has no line on it");
         }
         assert!(text.contains("\n[app]"));
+    }
+
+    #[test]
+    fn settings_of_a_federation_without_one_are_refused_but_a_key_alone_is_not() {
+        let refused = |toml: &str| {
+            let config: Config = toml::from_str(toml).unwrap();
+            config.validate().unwrap_err().to_string()
+        };
+        for key in ["cluster_name", "federation_prefix", "federation_ca"] {
+            let error = refused(&format!("{key} = 'sh-1'"));
+            assert!(error.starts_with(&format!("{key}: it is of no use without federation")), "{error}");
+        }
+        toml::from_str::<Config>("federation_key = 'the environment of many'").unwrap().validate().unwrap();
     }
 
     #[test]

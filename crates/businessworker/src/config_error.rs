@@ -51,6 +51,9 @@ pub enum ConfigError {
     /// `federation` is set without `cluster_name`.
     #[error("cluster_name: federation needs a name for this cluster")]
     NoClusterName,
+    /// This key is set without `federation`.
+    #[error("{0}: it is of no use without federation: set federation too, or remove it")]
+    WithoutFederation(&'static str),
     /// One of the two is set without the other.
     #[error("federation_certificate and federation_certificate_key belong together: set both or none")]
     FederationCertificate,

@@ -339,16 +339,17 @@ pub async fn serve<E: Events>(
     let heartbeats = Heartbeats::start(heartbeat_runtime, worker, interval, move || reports.read())
         .map_err(Error::Thread)?;
     #[cfg(feature = "federation")]
-    let (more_stats, more_problems) = {
+    let more_stats = {
         let (one, other) = (federation.clone(), federation.clone());
-        (
-            move || one.as_ref().map(|joined| federation::stats(&joined.stats())).unwrap_or_default(),
-            move || other.as_ref().map(|joined| joined.stats().problems).unwrap_or_default(),
-        )
+        // The worker serves its own cluster, whatever they say.
+        stats.provide_notices(move || {
+            other.as_ref().map(|joined| joined.stats().problems).unwrap_or_default()
+        });
+        move || one.as_ref().map(|joined| federation::stats(&joined.stats())).unwrap_or_default()
     };
     #[cfg(not(feature = "federation"))]
-    let (more_stats, more_problems) = (Vec::new, Vec::new);
-    provide_stats(&stats, &queues, &registers, more_stats, more_problems);
+    let more_stats = Vec::new;
+    provide_stats(&stats, &queues, &registers, more_stats);
     let requests = RequestCounts::default();
     let end_of_metrics = CancellationToken::new();
     let _end_of_metrics = end_of_metrics.clone().drop_guard();
@@ -535,7 +536,6 @@ fn provide_stats<E: Events>(
     queues: &Arc<EventQueues<E>>,
     registers: &Registers,
     more: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
-    more_problems: impl Fn() -> Vec<String> + Send + Sync + 'static,
 ) {
     stats.provide({
         let queues = Arc::downgrade(queues);
@@ -550,8 +550,7 @@ fn provide_stats<E: Events>(
             (Arc::downgrade(queues), registers.gateways.clone(), registers.links.clone());
         move || {
             let linked = queues.upgrade().map_or(0, |queues| queues.gateways());
-            let own = problem(linked, &gateways.borrow(), &links);
-            own.into_iter().chain(more_problems()).collect()
+            problem(linked, &gateways.borrow(), &links).into_iter().collect()
         }
     });
 }

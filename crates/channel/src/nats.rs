@@ -3,14 +3,16 @@
 //! Other programs take part by the same subjects: the topic after a prefix, and the payload as it
 //! is. The NATS client reconnects by itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::connection::State;
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{ConnectOptions, Event, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use gatewayworker_net::LogLimiter;
+use percent_encoding::percent_decode_str;
 use tokio::sync::{OnceCell, watch};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::Error;
 use crate::topics::Topics;
@@ -37,10 +39,11 @@ pub(crate) fn open(
     listening: watch::Sender<bool>,
 ) -> Result<(Publisher, impl Future<Output = ()> + use<>), Error> {
     let address: ServerAddr = url.parse().map_err(|error: std::io::Error| Error::Server(error.into()))?;
+    let (address, options) = login(address)?;
     let publisher = Publisher(Arc::default());
     let client = publisher.0.clone();
     let listen = async move {
-        if let Err(error) = listen(address, &client, &topics, &listening).await {
+        if let Err(error) = listen(address, options, &client, &topics, &listening).await {
             warn!(%error, "the channel receives no events from NATS");
         }
         // The sender is not dropped, so that callers of `listening` go on waiting.
@@ -49,23 +52,67 @@ pub(crate) fn open(
     Ok((publisher, listen))
 }
 
+/// Takes the user and the password of the URL, or its token, into options. async-nats does not use those in a URL, and writes URLs to
+/// its log.
+///
+/// # Errors
+/// When one of them is not percent-encoded UTF-8.
+fn login(address: ServerAddr) -> Result<(ServerAddr, ConnectOptions), Error> {
+    let decoded = |text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8();
+        decoded.map(String::from).map_err(|error| Error::Server(error.into()))
+    };
+    let user = address.username().map(decoded).transpose()?;
+    let password = address.password().map(decoded).transpose()?;
+    let options = match (user, password) {
+        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user, password),
+        (Some(token), None) => ConnectOptions::with_token(token),
+        (None, _) => ConnectOptions::new(),
+    };
+    let mut url = address.into_inner();
+    let is_taken_out = url.set_username("").and_then(|()| url.set_password(None)).is_ok();
+    let address = ServerAddr::from_url(url).map_err(|error| Error::Server(error.into()))?;
+    if is_taken_out { Ok((address, options)) } else { Err(Error::Server("the URL has no host".into())) }
+}
+
 async fn listen(
     address: ServerAddr,
+    options: ConnectOptions,
     client: &OnceCell<async_nats::Client>,
     topics: &Topics,
     listening: &watch::Sender<bool>,
 ) -> Result<(), Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Server(error);
     let (state, mut states) = watch::channel(false);
-    let options =
-        ConnectOptions::new().name("gatewayworker").retry_on_initial_connect().event_callback(move |event| {
-            match event {
-                async_nats::Event::Connected => drop(state.send_replace(true)),
-                async_nats::Event::Disconnected => drop(state.send_replace(false)),
-                _ => {}
+    let (refusals, logged) = (LogLimiter::default(), Mutex::new(String::new()));
+    let options = options.name("gatewayworker").retry_on_initial_connect();
+    // It is asked before each attempt which server to take. It leaves that to async-nats, and learns why the last attempt has failed.
+    let options = options.reconnect_to_server_callback(move |servers, _| {
+        let why = servers.into_iter().find_map(|server| server.last_error).unwrap_or_default();
+        let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged != why && !why.is_empty() {
+            warn!(%why, "the channel cannot connect to NATS, and goes on trying");
+        }
+        *logged = why;
+        std::future::ready(None)
+    });
+    let options = options.event_callback(move |event| {
+        match event {
+            Event::Connected => {
+                info!("the channel is connected to NATS");
+                state.send_replace(true);
             }
-            std::future::ready(())
-        });
+            Event::Disconnected => {
+                warn!("the channel has lost its connection to NATS: no events come and go until it is back");
+                state.send_replace(false);
+            }
+            Event::ServerError(error) => {
+                refusals.log(move |count| warn!(%error, count, "NATS refuses something of the channel"));
+            }
+            _ => {}
+        }
+        std::future::ready(())
+    });
     let connected = options.connect(address).await.map_err(|error| failed(error.into()))?;
     let mut events = connected.subscribe(format!("{PREFIX}>")).await.map_err(|error| failed(error.into()))?;
     let _ = client.set(connected.clone());

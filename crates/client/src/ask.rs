@@ -18,6 +18,9 @@ use crate::link::Link;
 use crate::names::Names;
 use crate::{ClusterName, Error, Gateway, Unreached};
 
+/// A question for another cluster as bytes, with the gateway that it is for; `None` for all gateways of all clusters.
+type EncodedQuestion = (Option<SocketAddrV4>, Bytes);
+
 impl Gateway {
     /// Asks every gateway the same question at once.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Answers, Error> {
@@ -44,6 +47,7 @@ impl Gateway {
         if elsewhere.is_empty() {
             return Ok(Answers::new(self.ask_own_gateways(question, None).await?));
         }
+        let elsewhere = self.encode_elsewhere(elsewhere)?;
         let (own, others) = join(self.ask_own_gateways(question, None), self.ask_elsewhere(elsewhere)).await;
         let mut answers = Answers::new(own?);
         let links = self.links().all();
@@ -54,15 +58,31 @@ impl Gateway {
         Ok(answers)
     }
 
-    async fn ask_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Vec<ClusterAnswer> {
+    /// Makes bytes of questions for other clusters, each with the gateway that it is for.
+    ///
+    /// # Errors
+    /// When one of them does not fit a message of NATS.
+    fn encode_elsewhere(&self, questions: Vec<ClusterQuestion>) -> Result<Vec<EncodedQuestion>, Error> {
+        let limit = self.federation().map_or(usize::MAX, |federation| federation.max_call_len());
+        let encode = |question: ClusterQuestion| {
+            let (gateway, bytes) = (question.gateway, question.encode());
+            if bytes.len() > limit {
+                return Err(Error::TooLargeForClusters { len: bytes.len(), limit });
+            }
+            Ok((gateway, bytes))
+        };
+        questions.into_iter().map(encode).collect()
+    }
+
+    async fn ask_elsewhere(&self, questions: Vec<EncodedQuestion>) -> Vec<ClusterAnswer> {
         let Some(federation) = self.federation() else { return Vec::new() };
         let within = self.links().settings.question_timeout;
-        let asking = questions.into_iter().filter_map(|question| {
-            let cluster = match question.gateway {
-                None => return Some(federation.ask(Destination::All, question.encode(), within)),
+        let asking = questions.into_iter().filter_map(|(gateway, question)| {
+            let cluster = match gateway {
+                None => return Some(federation.ask(Destination::All, question, within)),
                 Some(gateway) => federation.cluster_of(gateway)?,
             };
-            Some(federation.ask(Destination::One(&cluster), question.encode(), within))
+            Some(federation.ask(Destination::One(&cluster), question, within))
         });
         join_all(asking.collect::<Vec<_>>()).await.into_iter().flatten().collect()
     }

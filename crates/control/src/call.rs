@@ -102,13 +102,16 @@ pub fn run(cli: &CallCommand) -> ExitCode {
 }
 
 fn try_run(cli: &CallCommand) -> anyhow::Result<Value> {
-    let access = cli.flags.access.access_or_of(cli.flags.configs.find()?)?;
+    let configs = cli.flags.configs.find()?;
+    let access = cli.flags.access.access_or_of(configs)?;
+    #[cfg(feature = "federation")]
+    let federation = cli.flags.federation.options(&cli.flags.access, configs)?;
     let params = params::read(cli.call, &cli.params, &mut io::stdin().lock())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let gateway = Gateway::builder(&access.registers);
         #[cfg(feature = "federation")]
-        let gateway = gateway.federation(cli.flags.federation.join().await?);
+        let gateway = gateway.federation(federation::join(federation).await?);
         make(cli.call, params, &access, gateway).await
     })
 }

@@ -13,8 +13,9 @@ use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::{LinkTlsFlags, one_or_many, read_secret_file};
 use gatewayworker_net::LinkTlsConfig;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use environment_file::EnvironmentFile;
+pub(crate) use environment_file::EnvironmentFile;
 
 /// The flags of a command that may find the cluster by a file or by a register.
 #[derive(Debug, clap::Args)]
@@ -81,7 +82,7 @@ impl AccessFlags {
     /// # Errors
     /// When a file cannot be read.
     pub(crate) fn access_or_of(&self, configs: Option<&Path>) -> anyhow::Result<Access> {
-        let is_named = self.config.is_some() || self.register_address.is_some();
+        let is_named = self.is_named();
         let files = ["gateway.toml", "businessworker.toml"].map(|name| Some(configs?.join(name)));
         let file = files.into_iter().flatten().find(|file| !is_named && file.is_file());
         let environment = match configs.filter(|_| !is_named) {
@@ -90,6 +91,11 @@ impl AccessFlags {
         };
         let registers = self.register_address.as_deref();
         self.key.access_over(registers, environment, file.as_deref().or(self.config.as_deref()))
+    }
+
+    /// Whether a flag or a variable names the cluster, so that it is not that of a directory with a configuration.
+    pub(crate) fn is_named(&self) -> bool {
+        self.config.is_some() || self.register_address.is_some()
     }
 }
 
@@ -110,16 +116,7 @@ impl KeyFlags {
         file: Option<&Path>,
     ) -> anyhow::Result<Access> {
         let mut of_file: File = match file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).map_err(|error: toml::de::Error| {
-                    // Neither its text nor its message: both may quote a secret.
-                    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-                    let line = before.matches('\n').count() + 1;
-                    anyhow!("{}, line {line}, is not valid: --check-config says why", path.display())
-                })?
-            }
+            Some(path) => read_settings(path)?,
             None => File::default(),
         };
         if !environment.register_address.is_empty() {
@@ -145,6 +142,20 @@ impl KeyFlags {
             unreadable: environment.unreadable.filter(|_| !has_key_flag),
         })
     }
+}
+
+/// Reads some settings of a daemon's file; the others are ignored.
+///
+/// # Errors
+/// When the file cannot be read. The error quotes nothing of it.
+pub(crate) fn read_settings<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        // Neither its text nor its message: both may quote a secret.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        anyhow!("{}, line {line}, is not valid: --check-config says why", path.display())
+    })
 }
 
 #[cfg(test)]

@@ -68,6 +68,9 @@ pub(crate) struct DaemonReport {
     pub(crate) restarts: u64,
     /// What keeps it from its work, each a sentence that says what to do.
     pub(crate) problems: Vec<String>,
+    /// What an operator has to mend though it does its work, each a sentence.
+    #[serde(default)]
+    pub(crate) notices: Vec<String>,
     /// None between an end and the next start; two while one takes the other's place.
     pub(crate) processes: Vec<ProcessReport>,
 }
@@ -135,12 +138,25 @@ impl ClusterReport {
                 self.log_lines_dropped
             )?;
         }
-        let mut problems = self.daemons.iter().flat_map(|daemon| &daemon.problems).peekable();
-        if problems.peek().is_some() {
-            f.write_str("\n\nThe cluster cannot do its work:")?;
-        }
-        problems.try_for_each(|problem| write!(f, "\n  {problem}"))
+        let problems = self.daemons.iter().flat_map(|daemon| &daemon.problems);
+        write_section(f, "The cluster cannot do its work:", problems)?;
+        write_section(f, "Notices:", self.daemons.iter().flat_map(|daemon| &daemon.notices))
     }
+}
+
+/// Writes sentences below a head; nothing where there are none.
+fn write_section<'a>(
+    f: &mut String,
+    head: &str,
+    sentences: impl Iterator<Item = &'a String>,
+) -> std::fmt::Result {
+    for (n, sentence) in sentences.enumerate() {
+        if n == 0 {
+            write!(f, "\n\n{head}")?;
+        }
+        write!(f, "\n  {sentence}")?;
+    }
+    Ok(())
 }
 
 /// Puts items with commas between them into indented lines of at most `columns`; an item is never cut.
@@ -242,7 +258,8 @@ mod tests {
         }))
         .unwrap();
         let (name, problems) = ("businessworker".into(), vec!["the businessworker is not running".into()]);
-        report.daemons.push(DaemonReport { name, restarts: 5, problems, processes: vec![] });
+        let notices = vec!["the federation is not connected to NATS: why".into()];
+        report.daemons.push(DaemonReport { name, restarts: 5, problems, notices, processes: vec![] });
         let table = "\
 GatewayWorker 0.1.0, process 10, up 1 min 1 s, configuration /etc/chat
 
@@ -252,7 +269,10 @@ businessworker           ended       5
 
 The cluster cannot do its work:
   the gateway has no worker: why
-  the businessworker is not running";
+  the businessworker is not running
+
+Notices:
+  the federation is not connected to NATS: why";
         assert_eq!(report.to_text(None), table);
         assert_eq!(report.to_text(Some(200)), table);
         let narrow = "\

@@ -5,7 +5,7 @@
 //! | supervisor | child | meaning |
 //! |---|---|---|
 //! | | `ready ADDRESS…` | the daemon listens on these addresses |
-//! | `status` | `status {"clients":3,…,"problems":["…"]}` | asks for the daemon's stats and problems |
+//! | `status` | `status {"clients":3,…,"problems":["…"],"notices":["…"]}` | asks for the daemon's stats, problems and notices |
 //! | `reload` | `reloaded`, or `failed REASON` | asks the daemon to read its files again |
 //! | `listener KEY` with a socket, or `refused KEY REASON` | `listen KEY ADDRESS` | asks for a listener which the supervisor holds, so that it stays open when another process takes this one's place |
 //! | end of the stream | | tells the daemon to drain and end; the system says it for a supervisor that has died |
@@ -79,6 +79,9 @@ pub struct ChildStatus {
     /// What keeps the daemon from its work, each a sentence that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// What an operator has to mend though the daemon does its work, each a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 impl ChildMessage {

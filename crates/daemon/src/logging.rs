@@ -19,6 +19,10 @@ use crate::{LineWriter, Warnings};
 /// At its end the process waits for the last lines until none was written for this time.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// The filter without `RUST_LOG`. The client of NATS writes a line at INFO for each message that a subscription has no room for, and one at
+/// ERROR for each attempt that NATS refuses; those who use the client say both in fewer lines.
+const DEFAULT_FILTER: &str = "info,async_nats=warn,async_nats::connector=off";
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -130,10 +134,13 @@ impl Log {
     /// # Errors
     /// When `RUST_LOG` is no filter.
     pub fn set_up(&self) -> Result<(), LogError> {
-        let filter = EnvFilter::builder()
-            .with_default_directive(LevelFilter::INFO.into())
-            .from_env()
-            .map_err(|error| LogError::InvalidFilter { reason: error.to_string() })?;
+        let filter = match std::env::var_os(EnvFilter::DEFAULT_ENV) {
+            None => EnvFilter::new(DEFAULT_FILTER),
+            Some(_) => EnvFilter::builder()
+                .with_default_directive(LevelFilter::INFO.into())
+                .from_env()
+                .map_err(|error| LogError::InvalidFilter { reason: error.to_string() })?,
+        };
         let log = self.clone();
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)

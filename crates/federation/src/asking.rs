@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode, Subscriber};
+use async_nats::{StatusCode, Subscriber};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -16,7 +16,7 @@ use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::core::{Content, LISTEN_MS};
+use crate::core::{Content, Envelope, LISTEN_MS};
 use crate::shared::{Shared, at_once};
 
 /// An answer has so many parts at most; each is as long as NATS takes.
@@ -24,29 +24,36 @@ pub(crate) const MAX_PARTS: usize = 64;
 
 /// The questions that wait, by their numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<HashMap<u64, mpsc::Sender<Message>>>);
+pub(crate) struct Waiting(Mutex<HashMap<u64, mpsc::Sender<Reply>>>);
+
+/// What comes for a question.
+#[derive(Debug)]
+enum Reply {
+    /// A signed message, perhaps of another cluster.
+    Signed(Envelope),
+    /// Nobody takes the question, says NATS. This is not signed.
+    NoResponders,
+}
 
 /// A question that waits, until it is dropped.
 struct Wait<'a> {
     waiting: &'a Waiting,
     number: u64,
-    messages: mpsc::Receiver<Message>,
+    replies: mpsc::Receiver<Reply>,
 }
 
 impl Waiting {
     fn begin(&self, number: u64) -> Wait<'_> {
-        let (sender, messages) = mpsc::channel(MAX_PARTS);
+        let (sender, replies) = mpsc::channel(MAX_PARTS);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
-        Wait { waiting: self, number, messages }
+        Wait { waiting: self, number, replies }
     }
 
-    fn deliver(&self, message: Message) {
-        let number = message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
-        let Some(number) = number else { return };
+    fn deliver(&self, number: u64, reply: Reply) {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = waiting.get(&number) {
             // There is room for all parts of an honest answer.
-            let _ = sender.try_send(message);
+            let _ = sender.try_send(reply);
         }
     }
 }
@@ -60,7 +67,14 @@ impl Drop for Wait<'_> {
 /// Gives answers to the questions that wait. Never returns while the connection is kept.
 pub(crate) async fn follow_answers(shared: Arc<Shared>, mut answers: Subscriber) {
     while let Some(message) = answers.next().await {
-        shared.waiting.deliver(message);
+        let number = message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
+        let Some(number) = number else { continue };
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            shared.waiting.deliver(number, Reply::NoResponders);
+        } else if let Some(envelope) = shared.open(message.payload) {
+            // Only what is signed takes the room of an answer's parts.
+            shared.waiting.deliver(number, Reply::Signed(envelope));
+        }
     }
 }
 
@@ -129,11 +143,11 @@ async fn ask_one(
     }
     let mut answer = Parts::default();
     // The table has the sender as long as the question waits.
-    while let Some(message) = wait.messages.recv().await {
-        if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Err(Unreached::NotConnected);
-        }
-        let Some(envelope) = shared.open(message.payload) else { continue };
+    while let Some(reply) = wait.replies.recv().await {
+        let envelope = match reply {
+            Reply::Signed(envelope) => envelope,
+            Reply::NoResponders => return Err(Unreached::NotConnected),
+        };
         let Content::Answer { asker, question, part, parts, answer: bytes } = envelope.content else {
             continue;
         };

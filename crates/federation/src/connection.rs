@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, Server};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::core::Subjects;
+use crate::faults::Faults;
 use crate::options::{Error, Login, Options, Servers};
 use crate::stats::Counts;
 
@@ -25,6 +26,7 @@ pub(crate) async fn connect(
     options: &Options,
     connected: Arc<watch::Sender<bool>>,
     counts: Arc<Counts>,
+    faults: Arc<Faults>,
 ) -> Result<Client, Error> {
     let Servers { addresses, login } = options.servers()?;
     let has_files = options.ca.is_some() || options.certificate.is_some();
@@ -37,9 +39,18 @@ pub(crate) async fn connect(
         .client_capacity(MAX_QUEUED)
         .subscription_capacity(MAX_SUBSCRIBED)
         .reconnect_delay_callback(|attempts| Duration::from_millis((50 << attempts.min(5)).min(1_000)))
-        .event_callback(move |event| {
-            note(&event, &connected, &counts);
-            std::future::ready(())
+        .event_callback({
+            let faults = faults.clone();
+            move |event| {
+                note(&event, &connected, &counts, &faults);
+                std::future::ready(())
+            }
+        })
+        // It is asked before each attempt which server to take. It leaves that to async-nats, and learns why the last attempts have failed:
+        // events do not say it.
+        .reconnect_to_server_callback(move |servers, _| {
+            note_attempts(&servers, &faults);
+            std::future::ready(None)
         });
     if options.durable {
         // The permissions of the prefix are enough.
@@ -66,9 +77,20 @@ pub(crate) async fn connect(
     Ok(nats.connect(addresses).await?)
 }
 
-fn note(event: &Event, connected: &watch::Sender<bool>, counts: &Counts) {
+fn note_attempts(servers: &[Server], faults: &Faults) {
+    let failed = servers.iter().filter_map(|server| Some((server, server.last_error.as_ref()?)));
+    let why: Vec<_> =
+        failed.map(|(Server { addr, .. }, why)| format!("{}:{}: {why}", addr.host(), addr.port())).collect();
+    let why = why.join("; ");
+    if !why.is_empty() && faults.note_not_connected(why.clone()) {
+        warn!(%why, "the federation cannot connect to NATS, and goes on trying");
+    }
+}
+
+fn note(event: &Event, connected: &watch::Sender<bool>, counts: &Counts, faults: &Faults) {
     match event {
         Event::Connected => {
+            faults.note_connected();
             info!("the federation is connected to NATS");
             connected.send_replace(true);
         }
@@ -79,7 +101,10 @@ fn note(event: &Event, connected: &watch::Sender<bool>, counts: &Counts) {
             connected.send_replace(false);
         }
         Event::SlowConsumer(_) => counts.slow.add_one(),
-        Event::ServerError(error) => warn!(%error, "NATS refuses something of the federation"),
+        // Each message may be refused: one line is enough, and `status` says so as long as the connection stands.
+        Event::ServerError(error) if faults.note_refused(error.to_string()) => {
+            warn!(%error, "NATS refuses something of the federation");
+        }
         // It comes with each attempt while NATS is away.
         Event::ClientError(error) => debug!(%error, "the federation cannot use its connection to NATS"),
         _ => {}

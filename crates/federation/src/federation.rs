@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -13,12 +14,13 @@ use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::asking;
 use crate::connection::connect;
-use crate::core::{Content, Heard, Key, Rejection, Subjects};
+use crate::core::{Content, DropReport, Heard, Key, Partition, Rejection, Subjects};
 use crate::durable::{self, Durable};
+use crate::faults::Faults;
 use crate::options::{Error, Options};
 use crate::shared::{Shared, unix_ms};
 use crate::stats::{Counts, Stats};
@@ -30,7 +32,7 @@ const FIRST_CONNECT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Federation {
     pub(crate) shared: Arc<Shared>,
-    _tasks: Arc<Vec<AbortOnDropHandle<()>>>,
+    tasks: Arc<Vec<AbortOnDropHandle<()>>>,
 }
 
 impl Federation {
@@ -51,10 +53,12 @@ impl Federation {
         let counts = Arc::<Counts>::default();
         let (state, mut connected) = watch::channel(false);
         let state = Arc::new(state);
-        let client = connect(&options, state.clone(), counts.clone()).await?;
+        let faults = Arc::<Faults>::default();
+        let client = connect(&options, state.clone(), counts.clone(), faults.clone()).await?;
         let subjects = Subjects::new(&options.prefix);
         let key = Key::new(options.key.expose().as_bytes()).for_prefix(&options.prefix);
-        let mut shared = Shared::new(client, key, subjects, options.cluster, connected.clone(), counts);
+        let mut shared =
+            Shared::new(client, key, subjects, options.cluster, connected.clone(), counts, faults);
         shared.durable = options.durable.then(|| Durable::new(shared.client.clone()));
         let shared = Arc::new(shared);
         let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
@@ -68,7 +72,7 @@ impl Federation {
             tasks.push(AbortOnDropHandle::new(tokio::spawn(durable::send(shared.clone()))));
         }
         let _ = timeout(FIRST_CONNECT, connected.wait_for(|connected| *connected)).await;
-        Ok(Self { shared, _tasks: Arc::new(tasks) })
+        Ok(Self { shared, tasks: Arc::new(tasks) })
     }
 
     /// What was sent and heard so far.
@@ -112,6 +116,28 @@ impl Federation {
             ));
         }
         problems.extend(self.shared.durable.iter().flat_map(Durable::problems));
+        let faults = &self.shared.faults;
+        if !self.shared.is_connected() {
+            let why = faults.not_connected().unwrap_or("the connection is not made yet".into());
+            problems
+                .push(format!("federation: NATS is not connected, other clusters are not reached: {why}"));
+        } else if let Some(why) = faults.refused() {
+            problems.push(format!(
+                "federation: NATS refuses something, look at the permissions of its user: {why}"
+            ));
+        }
+        let (unheld, all) = (self.shared.unheld.load(Ordering::Relaxed), Partition::COUNT);
+        if unheld > 0 {
+            problems.push(format!(
+                "federation: no worker of this cluster takes {unheld} of the {all} parts of what other clusters send"
+            ));
+        }
+        let has_ended_serving = self.shared.has_ended_serving.load(Ordering::Relaxed);
+        if has_ended_serving || self.tasks.iter().any(|task| task.is_finished()) {
+            problems.push(
+                "federation: a task of it has ended, start this process again: the log says why".into(),
+            );
+        }
         problems
     }
 
@@ -190,12 +216,16 @@ async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>)
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_connected = None;
+    let mut drops = DropReport::new();
     loop {
         tokio::select! {
             changed = connected.changed() => if changed.is_err() { return },
             _ = ticks.tick() => {
                 let now = shared.is_connected();
                 state.send_if_modified(|before| std::mem::replace(before, now) != now);
+                if let Some(dropped) = drops.due(shared.counts.dropped(), shared.now_ms()) {
+                    warn!(%dropped, "the federation has dropped messages that came over NATS");
+                }
             }
         }
         let is_connected = *connected.borrow_and_update();

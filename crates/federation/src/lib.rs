@@ -25,7 +25,8 @@
 //!
 //! # The files
 //!
-//! - `federation.rs` is the handle: it implements the client library's port. `connection.rs` makes the connection to NATS.
+//! - `federation.rs` is the handle: it implements the client library's port. `connection.rs` makes the connection to NATS,
+//!   `faults.rs` remembers what is wrong with it.
 //! - `asking.rs` asks other clusters and waits for the answers.
 //! - `serving.rs` is a worker's part: it subscribes for its cluster, and hands what comes (`receiving.rs`, `answering.rs`) to the
 //!   own gateways.
@@ -38,6 +39,7 @@ mod budget;
 mod connection;
 mod core;
 mod durable;
+mod faults;
 mod federation;
 mod options;
 mod receiving;

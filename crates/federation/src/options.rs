@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use async_nats::ServerAddr;
 use gatewayworker_client::{ClusterName, SecretKey};
+use nkeys::{KeyPair, KeyPairType};
+use percent_encoding::percent_decode_str;
 
 /// The prefix of all subjects, unless another is set.
 const DEFAULT_PREFIX: &str = "gatewayworker.federation";
@@ -48,6 +50,9 @@ pub enum Error {
         "federation: give one of federation_credentials, federation_nkey, and a user in the URLs, and not several"
     )]
     Authentication,
+    /// The seed makes no NKey of a user.
+    #[error("federation_nkey: it is not the seed of a user's NKey, which begins with SU")]
+    Nkey,
     /// A file that is named cannot be read.
     #[error("federation: {file}: {error}", file = file.display())]
     File {
@@ -150,6 +155,12 @@ impl Options {
         for file in self.credentials.iter().chain(&self.ca).chain(certificate) {
             File::open(file).map_err(|error| Error::File { file: file.clone(), error })?;
         }
+        if let Some(seed) = &self.nkey {
+            let pair = KeyPair::from_seed(seed.expose()).map_err(|_| Error::Nkey)?;
+            if pair.key_pair_type() != KeyPairType::User {
+                return Err(Error::Nkey);
+            }
+        }
         if self.key.expose().len() < MIN_KEY {
             return Err(Error::Key);
         }
@@ -211,19 +222,7 @@ pub(crate) struct Login {
 
 /// The text of which this is the percent-encoding.
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if let (b'%', [high, low, after @ ..]) = (first, after) {
-            let digit = |byte: &u8| char::from(*byte).to_digit(16);
-            bytes.push((digit(high)? * 16 + digit(low)?) as u8);
-            rest = after;
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8(bytes).ok()
+    Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
 }
 
 impl fmt::Debug for Options {
@@ -289,7 +288,11 @@ mod tests {
         for url in ["ws://10.0.0.1", "wss://10.0.0.1", "http://10.0.0.1"] {
             assert!(matches!(options(url).validate(), Err(Error::Url(_))), "{url}");
         }
-        let nkey = SecretKey::new("SU");
+        let nkey = SecretKey::new(KeyPair::new_user().seed().unwrap());
+        for bad in ["SU", "nonsense", &KeyPair::new_account().seed().unwrap()] {
+            let refused = options("nats://10.0.0.1").with_nkey(SecretKey::new(bad)).validate();
+            assert!(matches!(refused, Err(Error::Nkey)), "{bad}");
+        }
         let two = options("nats://me:secret@10.0.0.1").with_nkey(nkey.clone()).validate();
         assert!(matches!(two, Err(Error::Authentication)));
         assert!(options("nats://10.0.0.1").with_nkey(nkey).validate().is_ok());

@@ -4,6 +4,8 @@
 //! Which partitions it subscribes to is decided by [`Workers`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -19,10 +21,11 @@ use crate::answering::Answering;
 use crate::core::{Content, Hello, Partition, Partitions, Presence, Rejection, Workers};
 use crate::durable::ServingDurable;
 use crate::receiving::{HeldAlone, receive};
-use crate::shared::{unix_ms, until};
+use crate::shared::{Shared, unix_ms, until};
 use crate::{Error, Federation};
 
-/// How often a cluster is announced to others.
+/// How often a cluster is announced to others, whether it has changed or not: others judge by the time (`core/clusters.rs`), and a hearer of
+/// what it knows does next to nothing.
 const PRESENCE: Duration = Duration::from_secs(1);
 
 /// How long a worker that stops waits for others to take its partitions, and then for what it still has to do.
@@ -40,6 +43,7 @@ impl Federation {
     /// # Errors
     /// When the NATS client has ended by itself.
     pub async fn serve(&self, own: OwnCluster, stop: CancellationToken) -> Result<(), Error> {
+        let _end = End { shared: self.shared.clone(), stop: stop.clone() };
         tokio::select! {
             () = own.ready() => {}
             () = stop.cancelled() => return Ok(()),
@@ -49,6 +53,18 @@ impl Federation {
             () = stop.cancelled() => return Ok(()),
         };
         serving.run(stop).await
+    }
+}
+
+/// Notes at its end whether serving has ended without being told to.
+struct End {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.shared.has_ended_serving.store(!self.stop.is_cancelled(), Ordering::Relaxed);
     }
 }
 
@@ -200,6 +216,7 @@ impl Serving {
         let mut alone = Partitions::default();
         self.workers.holds().iter().filter(|p| self.workers.holds_alone(*p)).for_each(|p| alone.insert(p));
         self.held_alone.set(alone);
+        shared.unheld.store(self.workers.unheld(shared.now_ms()), Ordering::Relaxed);
         if let Some(hello) = changes.hello {
             let hello = Hello { holds: self.workers.holds(), ..hello };
             shared.publish(shared.subjects.workers(&shared.own), Content::Worker(hello));

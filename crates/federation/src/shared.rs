@@ -1,9 +1,11 @@
 //! [`Shared`]: what the tasks of a federation have in common.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::Client;
+use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -12,6 +14,7 @@ use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::sleep_until;
+use tracing::warn;
 
 use crate::asking::Waiting;
 use crate::budget::Budget;
@@ -20,10 +23,11 @@ use crate::core::{
     Partition, SendContent, Slots, Subjects,
 };
 use crate::durable::Durable;
+use crate::faults::Faults;
 use crate::stats::Counts;
 
 /// So many bytes may wait in the NATS client.
-const BUDGET: usize = 16 * 1024 * 1024;
+const BUDGET: u64 = 16 * 1024 * 1024;
 
 pub(crate) struct Shared {
     pub(crate) client: Client,
@@ -35,16 +39,22 @@ pub(crate) struct Shared {
     pub(crate) process: u64,
     pub(crate) connected: watch::Receiver<bool>,
     pub(crate) counts: Arc<Counts>,
+    /// What is wrong with NATS.
+    pub(crate) faults: Arc<Faults>,
+    /// So many partitions no worker of the own cluster takes, though one should.
+    pub(crate) unheld: AtomicUsize,
+    /// This process was to serve other clusters, and does not any more.
+    pub(crate) has_ended_serving: AtomicBool,
     /// The questions that wait for answers.
     pub(crate) waiting: Waiting,
     /// If sends go through JetStream.
     pub(crate) durable: Option<Durable>,
-    pub(crate) budget: Budget,
     clusters: RwLock<Clusters>,
     outbound: Mutex<Outbound>,
     inbound: Mutex<Inbound>,
     durable_inbound: Mutex<DurableInbound>,
     clock: Mutex<ClockCheck>,
+    budget: Budget,
     started: Instant,
 }
 
@@ -56,6 +66,7 @@ impl Shared {
         own: ClusterName,
         connected: watch::Receiver<bool>,
         counts: Arc<Counts>,
+        faults: Arc<Faults>,
     ) -> Self {
         Self {
             client,
@@ -64,6 +75,9 @@ impl Shared {
             process: rand::random(),
             connected,
             counts,
+            faults,
+            unheld: AtomicUsize::new(0),
+            has_ended_serving: AtomicBool::new(false),
             waiting: Waiting::default(),
             durable: None,
             clusters: RwLock::new(Clusters::new(own.clone())),
@@ -152,12 +166,17 @@ impl Shared {
         let mut outbound = self.outbound();
         let (number, counters) = outbound.prepare(slots, counted);
         let message = self.seal(number, Content::Send(SendContent { to, counters, call }));
-        let message = self.budget.charge(message).ok_or(Unreached::Overloaded)?;
+        let message = self.budget.charge(message, now_ms).ok_or(Unreached::Overloaded)?;
         let subject = self.subjects.send(Partition::of(self.process), slots);
         match at_once(self.client.publish(subject, message)) {
             Some(Ok(())) => {
                 outbound.commit(slots);
                 Ok(())
+            }
+            Some(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                // The sender has checked it: the client is connected to another server since.
+                warn!(%error, "a message to other clusters is longer than this nats-server takes: give all the same max_payload");
+                Err(Unreached::Overloaded)
             }
             Some(Err(_)) => Err(Unreached::NotConnected),
             None => Err(Unreached::Overloaded),
@@ -218,7 +237,8 @@ impl Shared {
         if !self.is_connected() {
             return false;
         }
-        let Some(message) = self.budget.charge(self.seal(self.next_number(), content)) else { return false };
+        let message = self.seal(self.next_number(), content);
+        let Some(message) = self.budget.charge(message, self.now_ms()) else { return false };
         matches!(at_once(self.client.publish(subject, message)), Some(Ok(())))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::core::Rejection;
+use crate::core::{Dropped, Rejection};
 
 /// A counter that many tasks increase.
 #[derive(Debug, Default)]
@@ -52,6 +52,19 @@ impl Counts {
             Rejection::Replayed => self.replayed.add_one(),
             Rejection::Misplaced => self.misplaced.add_one(),
         }
+    }
+
+    /// The messages that were dropped, by the reason that a log line gives. What is of another cluster with an own address is not among
+    /// them: it is a problem that `status` names.
+    pub(crate) fn dropped(&self) -> Dropped<6> {
+        [
+            ("received too slowly", self.slow.get()),
+            ("not signed with the key", self.unsigned.get()),
+            ("unreadable", self.unreadable.get()),
+            ("older or newer than 30 s", self.stale.get()),
+            ("seen before", self.replayed.get()),
+            ("misplaced", self.misplaced.get()),
+        ]
     }
 
     pub(crate) fn read(

@@ -6,7 +6,7 @@ use gatewayworker::channel::Error;
 use gatewayworker::{Channel, Gateway};
 use gatewayworker_protocol::{Command, Features, Hello, SecretKey};
 use gatewayworker_tests::process::free_port;
-use gatewayworker_tests::{Cluster, RawPeer, eventually, register_as_gateway, soon};
+use gatewayworker_tests::{Cluster, NatsServer, RawPeer, eventually, register_as_gateway, soon};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -211,4 +211,17 @@ pub(crate) async fn over_redis_an_event_reaches_every_worker_and_a_lost_server_i
 
 pub(crate) async fn over_nats_an_event_reaches_every_worker_and_a_lost_server_is_found_again() {
     over_a_server(Server::start("nats-server"), "nats").await;
+}
+
+pub(crate) async fn over_nats_the_user_of_the_url_is_logged_in() {
+    let users = "authorization { users = [ { user: me, password: \"p@ss word\" } ] }";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("nats.conf");
+    std::fs::write(&file, users).unwrap();
+    let server = NatsServer::start_with(&["-c", file.to_str().unwrap()]);
+    let cluster = Cluster::builder().workers(2).start().await;
+    let url = server.url().replace("nats://", "nats://me:p%40ss%20word@");
+    let (mut one, mut other) = two(&cluster, &url).await;
+    reach_each_other(&mut one, &mut other).await;
+    both_hear(&mut one, &mut other).await;
 }

@@ -6,8 +6,10 @@ mod admin_page;
 mod channel;
 mod client_guide;
 mod federation;
+mod federation_daemons;
 mod federation_durable;
 mod federation_faults;
+mod federation_login;
 mod federation_move;
 mod http_guide;
 mod listeners;
@@ -16,6 +18,11 @@ mod nginx;
 mod page;
 mod tls;
 mod units;
+
+/// The clusters of processes that the tests of the control tool have, too.
+#[path = "../processes/control_tool/site.rs"]
+#[allow(dead_code, reason = "those tests use all of it")]
+mod site;
 
 gatewayworker_tests::tests_with_programs! {
     []
@@ -27,6 +34,7 @@ gatewayworker_tests::tests_with_programs! {
     [REDIS] channel::over_redis_an_event_reaches_every_worker_and_a_lost_server_is_found_again;
     [NATS]
         channel::over_nats_an_event_reaches_every_worker_and_a_lost_server_is_found_again,
+        channel::over_nats_the_user_of_the_url_is_logged_in,
         federation::sends_reach_the_clients_of_all_clusters_once_and_in_order,
         federation::a_client_of_another_cluster_is_reached_by_its_id_and_excepted_by_it,
         federation::questions_ask_all_clusters_and_name_the_one_that_does_not_answer,
@@ -43,6 +51,14 @@ gatewayworker_tests::tests_with_programs! {
         federation_durable::clusters_that_are_durable_and_those_that_are_not_hear_each_other,
         federation_durable::calls_beyond_the_bound_are_refused_and_the_others_arrive,
         federation_durable::without_jetstream_sends_say_so_and_so_does_status,
+        federation_daemons::nats_that_is_away_at_the_start_is_named_by_status_and_joined_when_it_comes,
+        federation_daemons::a_rolling_replacement_of_workers_loses_no_more_than_what_is_on_its_way_to_them,
+        federation_login::with_the_permissions_of_the_guide_everything_works_and_nothing_is_refused,
+        federation_login::a_wrong_password_is_named_as_the_reason,
+        federation_login::an_nkey_authenticates,
+        federation_login::a_credentials_file_authenticates,
+        federation_login::over_tls_the_servers_certificate_is_checked,
+        federation_login::a_nats_that_wants_a_certificate_gets_the_one_that_is_set,
         federation_faults::what_a_dying_nats_server_loses_is_counted_and_the_rest_arrives_once_and_in_order,
         federation_faults::of_two_regions_each_works_alone_while_their_leaf_node_is_cut,
         federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing;

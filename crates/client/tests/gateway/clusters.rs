@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gatewayworker_client::federation::{
     Asking, ClusterAnswer, Destination, Federation, Finishing, OwnCluster,
 };
-use gatewayworker_client::{AskError, ClusterName, Gateway, Unreached};
+use gatewayworker_client::{AskError, ClusterName, Error, Gateway, Unreached};
 
 use crate::fake::{FakeGateway, listed};
 use crate::handle;
@@ -86,4 +86,15 @@ async fn an_answer_of_another_cluster_for_an_own_gateway_is_none() {
     let error = gateway.client_count().await.unwrap_err();
     let AskError::Incomplete { partial: 1, missing, missing_clusters } = error else { panic!("{error:?}") };
     assert_eq!((missing, missing_clusters), (vec![], vec![(far(), Unreached::BadAnswer)]));
+}
+
+#[tokio::test]
+async fn a_question_that_other_clusters_cannot_be_asked_is_refused_with_both_numbers() {
+    let own = FakeGateway::start().await;
+    let other = Gateway::following(listed(&[]).1).connect();
+    let gateway = near(&own, &other, Duration::from_millis(300));
+    let uids: Vec<String> = (0..1024).map(|n| format!("{n:01024}")).collect();
+    let error = gateway.batch_client_ids_by_uid(&uids).await.unwrap_err();
+    let AskError::NotAsked(Error::TooLargeForClusters { len, limit }) = error else { panic!("{error:?}") };
+    assert!(len > limit && limit == 1024 * 1024, "{len} and {limit}");
 }

@@ -5,6 +5,7 @@
 //! Only root can read the package's. Other users are asked nothing more while the cluster has no key; where it has one,
 //! the error names the file (`registers.rs`).
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ pub(crate) struct EnvironmentFile {
     pub(crate) register_address: Vec<String>,
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) link_tls: LinkTlsFlags,
+    /// The variables about other clusters, by their names without `GATEWAYWORKER_`.
+    pub(crate) federation: BTreeMap<String, String>,
     /// The path of a file that this user may not read.
     pub(crate) unreadable: Option<PathBuf>,
 }
@@ -63,7 +66,12 @@ impl EnvironmentFile {
                 "GATEWAYWORKER_LINK_TLS_SERVER_NAME" => {
                     file.link_tls.link_tls_server_name = Some(value.to_owned());
                 }
-                _ => {}
+                name => {
+                    let name = name.strip_prefix("GATEWAYWORKER_").unwrap_or_default();
+                    if name == "CLUSTER_NAME" || name.starts_with("FEDERATION") {
+                        file.federation.insert(name.to_owned(), value.to_owned());
+                    }
+                }
             }
         }
         file

@@ -185,7 +185,7 @@ async fn tell(
     }
 }
 
-/// Returns a look for each process of a daemon, or one for a daemon that has none. The first has the daemon's problems.
+/// Returns a look for each process of a daemon, or one for a daemon that has none. The first has the daemon's problems and notices.
 fn looks_of(daemon: &DaemonStatus) -> Vec<DaemonLook> {
     let mut looks: Vec<_> = daemon.processes.iter().map(look_at).collect();
     if looks.is_empty() {
@@ -195,7 +195,7 @@ fn looks_of(daemon: &DaemonStatus) -> Vec<DaemonLook> {
         look.name = daemon.name.into();
         look.restarts = daemon.restarts;
     }
-    looks[0].problems = daemon.problems();
+    looks[0].problems = [daemon.problems(), daemon.notices()].concat();
     looks
 }
 

@@ -160,6 +160,7 @@ fn report_daemon(status: DaemonStatus) -> DaemonReport {
         name: status.name.to_owned(),
         restarts: status.restarts,
         problems: status.problems(),
+        notices: status.notices(),
         processes: status.processes.into_iter().map(report_process).collect(),
     }
 }

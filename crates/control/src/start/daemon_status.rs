@@ -40,4 +40,13 @@ impl DaemonStatus {
         }
         first.status.problems.clone()
     }
+
+    /// Returns what an operator has to mend though the daemon does its work, each as a sentence: the notices of all its
+    /// processes that are ready.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let ready = self.processes.iter().filter(|process| process.state == "ready");
+        let mut notices: Vec<_> = ready.flat_map(|process| process.status.notices.clone()).collect();
+        notices.dedup();
+        notices
+    }
 }

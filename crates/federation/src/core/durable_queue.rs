@@ -16,6 +16,9 @@ use super::slots::Slots;
 /// So many calls may wait.
 const MAX_CALLS: usize = 16 * 1024;
 
+/// So many bytes of calls may wait. One call that is longer may wait alone.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
 /// A bundle of several calls is not longer than this.
 const MAX_BUNDLE: usize = 256 * 1024;
 
@@ -69,6 +72,8 @@ struct UnderWay {
 #[derive(Debug)]
 pub(crate) struct DurableQueue {
     kept: VecDeque<Kept>,
+    /// How long these are together.
+    bytes: usize,
     under_way: Option<UnderWay>,
     next_number: u64,
     counters: [u32; Slots::COUNT as usize],
@@ -80,6 +85,7 @@ impl DurableQueue {
     pub(crate) fn new() -> Self {
         Self {
             kept: VecDeque::new(),
+            bytes: 0,
             under_way: None,
             next_number: 1,
             counters: [0; Slots::COUNT as usize],
@@ -102,8 +108,10 @@ impl DurableQueue {
 
     /// Keeps a call until it is acknowledged. Returns whether there was room.
     pub(crate) fn keep(&mut self, to: Option<ClusterName>, slots: Slots, call: Bytes, now_ms: u64) -> bool {
-        let has_room = self.kept.len() < MAX_CALLS;
+        let bytes = self.bytes + call.len();
+        let has_room = self.kept.len() < MAX_CALLS && (bytes <= MAX_BYTES || self.kept.is_empty());
         if has_room {
+            self.bytes = bytes;
             self.kept.push_back(Kept { at_ms: now_ms, to, slots, call });
         }
         has_room
@@ -137,17 +145,14 @@ impl DurableQueue {
         let max_age_ms = max_age.as_millis() as u64;
         let is_old = |at_ms: u64| now_ms > at_ms.saturating_add(max_age_ms);
         let before = self.kept.len();
-        match &self.under_way {
-            // A bundle is never changed: it is given up as a whole.
-            Some(under_way) if !is_old(under_way.at_ms) => return 0,
-            Some(under_way) => {
-                self.kept.drain(..under_way.calls);
-                self.under_way = None;
-            }
-            None => {}
+        // A bundle is never changed: it is given up as a whole.
+        if self.under_way.as_ref().is_some_and(|under_way| !is_old(under_way.at_ms)) {
+            return 0;
         }
+        let calls = self.under_way.take().map_or(0, |under_way| under_way.calls);
+        self.drop_first(calls);
         while self.kept.front().is_some_and(|kept| is_old(kept.at_ms)) {
-            self.kept.pop_front();
+            self.drop_first(1);
         }
         before - self.kept.len()
     }
@@ -205,8 +210,12 @@ impl DurableQueue {
     /// Notes that JetStream has stored the bundle under way. Returns how many calls it had.
     pub(crate) fn acknowledged(&mut self) -> usize {
         let calls = self.under_way.take().map_or(0, |under_way| under_way.calls);
-        self.kept.drain(..calls);
+        self.drop_first(calls);
         calls
+    }
+
+    fn drop_first(&mut self, calls: usize) {
+        self.bytes -= self.kept.drain(..calls).map(|kept| kept.call.len()).sum::<usize>();
     }
 
     /// Notes that JetStream has not stored the bundle under way, or that no answer can come.
@@ -319,6 +328,21 @@ mod tests {
         queue.acknowledged();
         let Some(Due::New { bundle, .. }) = due(&mut queue, 0) else { panic!() };
         assert_eq!(bundle.calls.len(), MAX_BUNDLE / one);
+    }
+
+    #[test]
+    fn there_is_a_bound_of_bytes_within_which_one_long_call_may_wait_alone() {
+        let mut queue = queue();
+        let call = |len: usize| Bytes::from(vec![0; len]);
+        let keep = |queue: &mut DurableQueue, len| queue.keep(None, Slots::ALL, call(len), 0);
+        assert!(keep(&mut queue, MAX_BYTES + 1));
+        assert!(!keep(&mut queue, 1));
+        due(&mut queue, 0);
+        queue.acknowledged();
+        assert!(keep(&mut queue, MAX_BYTES / 2) && keep(&mut queue, MAX_BYTES / 2));
+        assert!(!keep(&mut queue, 1));
+        assert_eq!(queue.give_up(MAX_AGE, u64::MAX), 2);
+        assert!(keep(&mut queue, MAX_BYTES));
     }
 
     #[test]

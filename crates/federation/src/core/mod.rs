@@ -8,7 +8,8 @@
 //! - [`DurableInbound`], [`Progress`]: which of that is accepted, and where a worker goes on,
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
 //! - [`Clusters`]: the other clusters,
-//! - [`ClockCheck`]: whether this host's clock is wrong.
+//! - [`ClockCheck`]: whether this host's clock is wrong,
+//! - [`DropReport`]: what to log of dropped messages.
 //!
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
 //! The rules are in `docs/decisions/0013-federation.md`.
@@ -16,6 +17,7 @@
 mod bundle;
 mod clock;
 mod clusters;
+mod drops;
 mod durable_inbound;
 mod durable_queue;
 mod envelope;
@@ -31,6 +33,7 @@ mod workers;
 pub(crate) use bundle::Bundle;
 pub(crate) use clock::ClockCheck;
 pub(crate) use clusters::{Clusters, Heard, Presence};
+pub(crate) use drops::{DropReport, Dropped};
 pub(crate) use durable_inbound::{AcceptedCalls, DurableInbound};
 pub(crate) use durable_queue::{Due, DurableQueue};
 pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};

@@ -18,6 +18,9 @@ const GONE_MS: u64 = 3_000;
 /// For so long the number of a worker is remembered, in ms: longer than something that was said may be old.
 const REMEMBER_MS: u64 = 3 * MAX_AGE_MS;
 
+/// A partition that nobody holds for so long is one that cannot be held, in ms: longer than a worker needs to find that another is gone.
+const UNHELD_MS: u64 = 2 * GONE_MS;
+
 /// How often a worker announces itself, in ms.
 const HELLO_MS: u64 = 500;
 
@@ -55,6 +58,8 @@ pub(crate) struct Workers {
     /// Since when NATS is connected.
     connected_ms: Option<u64>,
     hello_due_ms: u64,
+    /// Since when there are partitions that nobody holds.
+    unheld_since_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -74,12 +79,14 @@ impl Workers {
             numbers: BTreeMap::new(),
             connected_ms: None,
             hello_due_ms: 0,
+            unheld_since_ms: None,
         }
     }
 
     /// Notes that NATS is connected, or is not any more. Who was silent meanwhile is not gone for that.
     pub(crate) fn set_connected(&mut self, is_connected: bool, now_ms: u64) {
         self.connected_ms = is_connected.then_some(now_ms);
+        self.unheld_since_ms = None;
         self.hello_due_ms = now_ms;
         self.others.values_mut().for_each(|other| other.heard_ms = now_ms);
     }
@@ -138,6 +145,12 @@ impl Workers {
         self.holds
     }
 
+    /// How many partitions nobody holds, though there was time enough; 0 while this worker leaves.
+    pub(crate) fn unheld(&self, now_ms: u64) -> usize {
+        let is_long = self.unheld_since_ms.is_some_and(|since_ms| now_ms >= since_ms + UNHELD_MS);
+        if is_long && !self.is_leaving { self.nobodys().count() } else { 0 }
+    }
+
     /// When [`advance`](Self::advance) is due next.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.connected_ms?;
@@ -172,6 +185,8 @@ impl Workers {
                 changes.unsubscribe.insert(partition);
             }
         }
+        let is_unheld = self.nobodys().next().is_some();
+        self.unheld_since_ms = is_unheld.then(|| self.unheld_since_ms.unwrap_or(now_ms));
         let has_changed = changes != Changes::default();
         if has_changed || now_ms >= self.hello_due_ms {
             // Until it knows the others it looks soon again, as their time to be heard may end first.
@@ -179,6 +194,12 @@ impl Workers {
             changes.hello = Some(Hello { holds: self.holds, is_leaving: self.is_leaving });
         }
         changes
+    }
+
+    /// The partitions that neither this worker holds nor another one that stays.
+    fn nobodys(&self) -> impl Iterator<Item = Partition> {
+        Partition::all()
+            .filter(|partition| !self.holds.has(*partition) && self.other_holder(*partition).is_none())
     }
 
     /// The worker that is to hold a partition which nobody holds; `None` if all are leaving.
@@ -288,6 +309,24 @@ mod tests {
             cluster.workers.remove(&leaving);
         }
         assert!(Partition::all().all(|partition| cluster.holders(partition) == [9]));
+    }
+
+    #[test]
+    fn partitions_that_nobody_can_hold_are_counted_after_a_while() {
+        let mut cluster = Cluster::of(1..=2);
+        let unheld = |cluster: &Cluster| cluster.workers[&2].unheld(cluster.now_ms);
+        assert_eq!(unheld(&cluster), 0);
+        cluster.workers.remove(&1);
+        cluster.run(UNHELD_MS + GONE_MS);
+        assert_eq!(unheld(&cluster), 0, "it has taken what the other had");
+        cluster.workers.get_mut(&2).unwrap().set_holds_nothing(true);
+        cluster.run(UNHELD_MS / 2);
+        assert_eq!(unheld(&cluster), 0);
+        cluster.run(UNHELD_MS);
+        assert_eq!(unheld(&cluster), usize::from(Partition::COUNT));
+        cluster.workers.get_mut(&2).unwrap().set_holds_nothing(false);
+        cluster.run(100);
+        assert_eq!(unheld(&cluster), 0);
     }
 
     #[test]

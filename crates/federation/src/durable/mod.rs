@@ -170,7 +170,6 @@ impl Shared {
             Destination::One(cluster) => Some(cluster.clone()),
             Destination::All | Destination::Names(_) => None,
         };
-        let call = self.budget.charge(call).ok_or(Unreached::Overloaded)?;
         let mut queue = durable.queue();
         if !queue.keep(to, slots, call, now_ms) {
             return Err(Unreached::Overloaded);
