@@ -173,6 +173,18 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub federation_certificate_key: Option<PathBuf>,
 
+    /// Send to other clusters through JetStream of NATS, at least once [default: at most once, without it]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        env = "GATEWAYWORKER_FEDERATION_DURABLE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation_durable: Option<bool>,
+
     /// Calls over HTTP.
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
@@ -261,6 +273,8 @@ pub struct Config<A = NoSettings> {
     pub federation_certificate: Option<PathBuf>,
     /// A PEM file with its key.
     pub federation_certificate_key: Option<PathBuf>,
+    /// Whether sends to other clusters go through JetStream, at least once; off by default. It is the same for all workers of a cluster.
+    pub federation_durable: bool,
     /// TLS with gateways and registers; off by default.
     pub link_tls: LinkTlsConfig,
     /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
@@ -305,6 +319,7 @@ impl<A: Default> Default for Config<A> {
             federation_ca: None,
             federation_certificate: None,
             federation_certificate_key: None,
+            federation_durable: false,
             link_tls: LinkTlsConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
@@ -406,6 +421,7 @@ impl<A> Config<A> {
             federation_ca: self.federation_ca,
             federation_certificate: self.federation_certificate,
             federation_certificate_key: self.federation_certificate_key,
+            federation_durable: self.federation_durable,
             link_tls: self.link_tls,
             http: self.http,
             app: NoSettings {},

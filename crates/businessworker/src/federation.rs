@@ -29,7 +29,8 @@ pub(crate) fn options<A>(config: &Config<A>) -> Result<Option<Options>, ConfigEr
     let name = name.parse().map_err(|error| ConfigError::Federation(Box::new(error)))?;
     let mut options = Options::new(&config.federation, name, config.federation_key.clone())
         .with_credentials(config.federation_credentials.clone())
-        .with_ca(config.federation_ca.clone());
+        .with_ca(config.federation_ca.clone())
+        .with_durable(config.federation_durable);
     if let Some(prefix) = &config.federation_prefix {
         options = options.with_prefix(prefix);
     }
@@ -122,6 +123,22 @@ pub(crate) fn metrics(stats: &Stats, into: &mut Families) {
             ("late", stats.late),
         ],
     );
+    into.gauge(
+        "gatewayworker_federation_durable_kept",
+        "Calls to other clusters that wait for JetStream's acknowledgement.",
+        stats.durable_kept,
+    );
+    into.counters(
+        "gatewayworker_federation_durable_total",
+        "Calls through JetStream, by what has become of them; published_again counts publications, each of one or more calls.",
+        "result",
+        [
+            ("acknowledged", stats.durable_acknowledged),
+            ("published_again", stats.durable_published_again),
+            ("given_up", stats.durable_given_up),
+            ("duplicate", stats.durable_duplicates),
+        ],
+    );
     into.counters(
         "gatewayworker_federation_rejected_total",
         "Messages on NATS that were dropped, by reason.",
@@ -153,6 +170,11 @@ pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("federation_late", stats.late),
         ("federation_questions", stats.questions),
         ("federation_slow", stats.slow),
+        ("federation_durable_kept", stats.durable_kept),
+        ("federation_durable_acknowledged", stats.durable_acknowledged),
+        ("federation_durable_published_again", stats.durable_published_again),
+        ("federation_durable_given_up", stats.durable_given_up),
+        ("federation_durable_duplicates", stats.durable_duplicates),
         ("federation_rejected_unsigned", stats.rejected_unsigned),
         ("federation_rejected_unreadable", stats.rejected_unreadable),
         ("federation_rejected_stale", stats.rejected_stale),

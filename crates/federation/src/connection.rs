@@ -7,6 +7,7 @@ use async_nats::{Client, ConnectOptions, Event, Server};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::core::Subjects;
 use crate::faults::Faults;
 use crate::options::{Error, Login, Options, Servers};
 use crate::stats::Counts;
@@ -51,6 +52,10 @@ pub(crate) async fn connect(
             note_attempts(&servers, &faults);
             std::future::ready(None)
         });
+    if options.durable {
+        // The permissions of the prefix are enough.
+        nats = nats.custom_inbox_prefix(Subjects::inbox(&options.prefix));
+    }
     match login {
         Some(Login { user, password: Some(password) }) => nats = nats.user_and_password(user, password),
         Some(Login { user: token, password: None }) => nats = nats.token(token),

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::asking;
 use crate::connection::connect;
 use crate::core::{Content, DropReport, Heard, Key, Partition, Rejection, Subjects};
+use crate::durable::{self, Durable};
 use crate::faults::Faults;
 use crate::following_names;
 use crate::options::{Error, Options};
@@ -57,17 +58,22 @@ impl Federation {
         let client = connect(&options, state.clone(), counts.clone(), faults.clone()).await?;
         let subjects = Subjects::new(&options.prefix);
         let key = Key::new(options.key.expose().as_bytes()).for_prefix(&options.prefix);
-        let shared =
-            Arc::new(Shared::new(client, key, subjects, options.cluster, connected.clone(), counts, faults));
+        let mut shared =
+            Shared::new(client, key, subjects, options.cluster, connected.clone(), counts, faults);
+        shared.durable = options.durable.then(|| Durable::new(shared.client.clone()));
+        let shared = Arc::new(shared);
         let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
         let names = shared.client.subscribe(shared.subjects.all_names()).await?;
         let answers = shared.client.subscribe(shared.subjects.answers(shared.process)).await?;
-        let tasks = vec![
+        let mut tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone(), state))),
             AbortOnDropHandle::new(tokio::spawn(follow_clusters(shared.clone(), clusters))),
             AbortOnDropHandle::new(tokio::spawn(following_names::follow(shared.clone(), names))),
             AbortOnDropHandle::new(tokio::spawn(asking::follow_answers(shared.clone(), answers))),
         ];
+        if shared.durable.is_some() {
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(durable::send(shared.clone()))));
+        }
         let _ = timeout(FIRST_CONNECT, connected.wait_for(|connected| *connected)).await;
         Ok(Self { shared, tasks: Arc::new(tasks) })
     }
@@ -79,8 +85,19 @@ impl Federation {
             let inbound = self.shared.inbound();
             (inbound.missed(), inbound.late())
         };
+        let (missed_durable, durable_duplicates) = {
+            let inbound = self.shared.durable_inbound();
+            (inbound.missed(), inbound.duplicates())
+        };
+        let missed = (missed.0 + missed_durable, missed.1);
         let problems = self.problems();
-        Stats { problems, ..self.shared.counts.read(self.shared.is_connected(), missed, clusters) }
+        let durable_kept = self.shared.durable.as_ref().map_or(0, |durable| durable.kept() as u64);
+        Stats {
+            problems,
+            durable_kept,
+            durable_duplicates,
+            ..self.shared.counts.read(self.shared.is_connected(), missed, clusters)
+        }
     }
 
     /// What an operator has to mend.
@@ -107,6 +124,7 @@ impl Federation {
                 "federation: the clocks of {off} processes differ from this host's by more than 30 s"
             ));
         }
+        problems.extend(self.shared.durable.iter().flat_map(Durable::problems));
         let faults = &self.shared.faults;
         if !self.shared.is_connected() {
             let why = faults.not_connected().unwrap_or("the connection is not made yet".into());
@@ -166,6 +184,8 @@ impl port::Federation for Federation {
                 match published {
                     Published::Sent => self.shared.counts.published.add_one(),
                     Published::LeftOut => self.shared.counts.left_out.add_one(),
+                    // It is counted when JetStream has it.
+                    Published::Kept => {}
                 }
                 Ok(())
             }
@@ -190,6 +210,10 @@ impl port::Federation for Federation {
     fn finish(&self, within: Duration) -> Finishing {
         let shared = self.shared.clone();
         Box::pin(async move {
+            if let Some(durable) = &shared.durable {
+                let left = durable.finish(within).await;
+                return shared.missed(left, Unreached::Overloaded);
+            }
             if !shared.is_connected() {
                 // What is sent now is refused. What was sent before may still wait for a connection.
                 let is_written = shared.is_written();

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Each cluster works alone while NATS is away. A send to other clusters is delivered at most once, and in order as long as the
-//! connections stand; `docs/decisions/0013-federation.md` says why, and `docs/guide/clusters.md` what an operator has to know.
+//! connections stand; with [`Options::with_durable`] at least once, and in order; `docs/decisions/0013-federation.md` says why, and `docs/guide/clusters.md` what an operator has to know.
 //!
 //! # The files
 //!
@@ -32,6 +32,7 @@
 //!   own gateways.
 //! - `announcing_names.rs` tells all processes which groups and uids the own cluster has, `following_names.rs` hears what others have;
 //!   `names.rs` keeps it for those who send.
+//! - `durable/` sends through JetStream, and receives, where sends are durable.
 //! - `core/` decides: without sockets, tasks and clocks.
 
 mod announcing_names;
@@ -40,6 +41,7 @@ mod asking;
 mod budget;
 mod connection;
 mod core;
+mod durable;
 mod faults;
 mod federation;
 mod following_names;

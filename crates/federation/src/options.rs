@@ -27,6 +27,7 @@ pub struct Options {
     pub(crate) nkey: Option<SecretKey>,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) durable: bool,
 }
 
 /// Why a federation cannot be joined.
@@ -98,6 +99,7 @@ impl Options {
             nkey: None,
             ca: None,
             certificate: None,
+            durable: false,
         }
     }
 
@@ -129,6 +131,14 @@ impl Options {
     /// Shows this certificate and key, PEM files, to NATS. TLS is required with it.
     pub fn with_certificate(mut self, files: impl Into<Option<(PathBuf, PathBuf)>>) -> Self {
         self.certificate = files.into();
+        self
+    }
+
+    /// Sends through JetStream, which keeps what is sent until each cluster has acknowledged it; off by default. Other clusters are told at
+    /// least once, and each process is heard in order. A worker of a durable cluster also reads what others have sent so. All workers of a cluster have
+    /// the same.
+    pub fn with_durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
         self
     }
 

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use gatewayworker_client::ClusterName;
 use gatewayworker_client::federation::OwnCluster;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::core::{Partition, Partitions, Rejection};
+use crate::core::{Content, Envelope, Partition, Partitions, Rejection};
+use crate::durable::MAX_AGE;
 use crate::shared::{Shared, unix_ms};
 
 /// The partitions that this worker holds and no other.
@@ -59,14 +61,40 @@ pub(crate) async fn receive(
 fn take(shared: &Shared, own: &OwnCluster, partition: Partition, is_alone: bool, message: Bytes) {
     let Some(envelope) = shared.open(message) else { return };
     let cluster = envelope.cluster.clone();
-    let accepted = shared.inbound().accept_send(envelope, partition, is_alone, unix_ms());
-    let accepted = accepted.and_then(|content| {
-        if shared.clusters().overlaps(&cluster) { Err(Rejection::Overlapping) } else { Ok(content) }
-    });
-    let call = match accepted {
-        Ok(content) => content.call,
-        Err(rejection) => return shared.counts.note(rejection),
+    let accepted = match envelope.content {
+        Content::Bundle(_) => take_bundle(shared, envelope, partition, is_alone),
+        _ => shared
+            .inbound()
+            .accept_send(envelope, partition, is_alone, unix_ms())
+            .map(|content| vec![content.call]),
     };
+    let accepted = accepted.and_then(|calls| {
+        if shared.clusters().overlaps(&cluster) { Err(Rejection::Overlapping) } else { Ok(calls) }
+    });
+    match accepted {
+        Ok(calls) => calls.into_iter().for_each(|call| obey(shared, own, &cluster, call)),
+        Err(rejection) => shared.counts.note(rejection),
+    }
+}
+
+/// Takes what another cluster has sent over JetStream, where this one does not read the stream: NATS gives it to subscribers, too.
+fn take_bundle(
+    shared: &Shared,
+    envelope: Envelope,
+    partition: Partition,
+    is_alone: bool,
+) -> Result<Vec<Bytes>, Rejection> {
+    // A cluster that reads the stream gets bundles there, and nowhere else.
+    if shared.durable.is_some() || Partition::of(envelope.process) != partition {
+        return Err(Rejection::Misplaced);
+    }
+    let accepted = shared.durable_inbound().accept(envelope, is_alone, MAX_AGE, unix_ms())?;
+    shared.counts.stale.add(accepted.stale as u64);
+    Ok(accepted.calls)
+}
+
+/// Does at the own gateways what another cluster says.
+pub(crate) fn obey(shared: &Shared, own: &OwnCluster, cluster: &ClusterName, call: Bytes) {
     match own.obey(call) {
         Ok(Ok(delivery)) => {
             shared.counts.received.add_one();

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gatewayworker_client::federation::OwnCluster;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
@@ -21,8 +21,9 @@ use tracing::{debug, error, warn};
 use crate::announcing_names::announce;
 use crate::answering::Answering;
 use crate::core::{Content, Hello, OwnGateways, Partition, Partitions, Presence, Rejection, Workers};
+use crate::durable::ServingDurable;
 use crate::receiving::{HeldAlone, receive};
-use crate::shared::{Shared, unix_ms};
+use crate::shared::{Shared, unix_ms, until};
 use crate::{Error, Federation};
 
 /// How often a cluster is announced to others, whether it has changed or not: others judge by the time (`core/clusters.rs`), and a hearer of
@@ -85,6 +86,7 @@ struct Serving {
     /// Whether this worker announces the names of its cluster.
     announces: watch::Sender<bool>,
     announcing: AbortOnDropHandle<()>,
+    durable: ServingDurable,
 }
 
 struct Receiving {
@@ -110,6 +112,7 @@ impl Serving {
             receiving: BTreeMap::new(),
             ending: Vec::new(),
             held_alone: HeldAlone::default(),
+            durable: ServingDurable::new(shared.clone(), own.clone()),
             federation: federation.clone(),
             own,
             own_gateways: OwnGateways::default(),
@@ -127,6 +130,8 @@ impl Serving {
             let deadline = self.workers.next_deadline().map(|at_ms| shared.instant(at_ms));
             tokio::select! {
                 () = stop.cancelled(), if leaves_at.is_none() => {
+                    // Before another worker begins with it.
+                    self.durable.end().await;
                     self.workers.leave(shared.now_ms());
                     leaves_at = Some(Instant::now() + LEAVE);
                 }
@@ -190,7 +195,8 @@ impl Serving {
         let subscribe_until = Instant::now() + SUBSCRIBE;
         for partition in changes.subscribe.iter() {
             debug!(?partition, "the worker subscribes to a partition of the federation");
-            let subject = shared.subjects.sent_to(partition, shared.clusters().own_slot());
+            let (own, is_durable) = (shared.clusters().own_slot(), shared.durable.is_some());
+            let subject = shared.subjects.sent_to(partition, own, is_durable);
             let subscribe = shared.client.queue_subscribe(subject, shared.own.to_string());
             let Ok(messages) = timeout_at(subscribe_until, subscribe).await else {
                 self.workers.not_subscribed(partition);
@@ -218,6 +224,7 @@ impl Serving {
                 self.ending.push(task);
             }
         }
+        self.durable.set_held(self.workers.holds().has(Partition::FIRST));
         let mut alone = Partitions::default();
         self.workers.holds().iter().filter(|p| self.workers.holds_alone(*p)).for_each(|p| alone.insert(p));
         self.held_alone.set(alone);
@@ -297,13 +304,5 @@ impl Serving {
         if timeout(LEAVE, finish).await.is_err() && shared.is_connected() {
             warn!("the worker has left the federation before it had done all that other clusters had sent");
         }
-    }
-}
-
-/// Waits until then, if there is such a time.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -14,14 +14,16 @@ use gatewayworker_client::{ClusterName, Unreached};
 use gatewayworker_protocol::interest::Name;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
+use tokio::time::sleep_until;
 use tracing::warn;
 
 use crate::asking::Waiting;
 use crate::budget::Budget;
 use crate::core::{
-    ClockCheck, Clusters, Content, Envelope, HeardNames, Inbound, KeptCalls, Key, NamesUpdate, OpenError,
-    Outbound, Partition, Rejection, Said, SendContent, Slot, Slots, Subjects,
+    Bundle, ClockCheck, Clusters, Content, DurableInbound, Envelope, HeardNames, Inbound, KeptCalls, Key,
+    NamesUpdate, OpenError, Outbound, Partition, Rejection, Said, SendContent, Slot, Slots, Subjects,
 };
+use crate::durable::Durable;
 use crate::faults::Faults;
 use crate::names::SharedNames;
 use crate::stats::Counts;
@@ -49,9 +51,12 @@ pub(crate) struct Shared {
     pub(crate) waiting: Waiting,
     /// Which clusters have a group or uid.
     pub(crate) names: SharedNames,
+    /// If sends go through JetStream.
+    pub(crate) durable: Option<Durable>,
     clusters: RwLock<Clusters>,
     outbound: Mutex<Outgoing>,
     inbound: Mutex<Inbound>,
+    durable_inbound: Mutex<DurableInbound>,
     clock: Mutex<ClockCheck>,
     budget: Budget,
     started: Instant,
@@ -87,9 +92,11 @@ impl Shared {
             has_ended_serving: AtomicBool::new(false),
             waiting: Waiting::default(),
             names: SharedNames::default(),
+            durable: None,
             clusters: RwLock::new(Clusters::new(own.clone())),
             outbound: Mutex::new(Outgoing { numbers: Outbound::new(), kept: KeptCalls::default() }),
             inbound: Mutex::new(Inbound::new(own.clone())),
+            durable_inbound: Mutex::new(DurableInbound::new(own.clone())),
             clock: Mutex::default(),
             own,
             budget: Budget::new(BUDGET),
@@ -119,6 +126,10 @@ impl Shared {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn durable_inbound(&self) -> MutexGuard<'_, DurableInbound> {
+        self.durable_inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn clock(&self) -> MutexGuard<'_, ClockCheck> {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,12 +152,16 @@ impl Shared {
 
     /// The longest call, in bytes.
     pub(crate) fn max_call_len(&self) -> usize {
-        self.client.max_payload().saturating_sub(SendContent::OVERHEAD)
+        let overhead = if self.durable.is_some() { Bundle::OVERHEAD } else { SendContent::OVERHEAD };
+        self.client.max_payload().saturating_sub(overhead)
     }
 
     /// Publishes a call, unless no cluster has a client that it concerns. The number is given and the message handed over under one lock,
     /// so that the order is that of the numbers.
     pub(crate) fn publish_call(&self, to: Destination<'_>, call: Bytes) -> Result<Published, Unreached> {
+        if let Some(durable) = &self.durable {
+            return self.publish_durable(durable, to, call).map(|()| Published::Kept);
+        }
         if !self.is_connected() {
             return Err(Unreached::NotConnected);
         }
@@ -252,6 +267,18 @@ impl Shared {
         if missed.is_empty() { vec![(ClusterName::unknown(), why)] } else { missed }
     }
 
+    /// These clusters, as missed for this reason; all that are known if `None` is among them.
+    pub(crate) fn missed(
+        &self,
+        clusters: Vec<Option<ClusterName>>,
+        why: Unreached,
+    ) -> Vec<(ClusterName, Unreached)> {
+        if clusters.contains(&None) {
+            return self.all_missed(why);
+        }
+        clusters.into_iter().flatten().map(|cluster| (cluster, why)).collect()
+    }
+
     /// A number for something that is not a call.
     pub(crate) fn next_number(&self) -> u64 {
         self.outbound().numbers.next_number()
@@ -311,12 +338,22 @@ pub(crate) enum Published {
     Sent,
     /// No other cluster has a client that it concerns.
     LeftOut,
+    /// It is kept until JetStream has it.
+    Kept,
 }
 
 /// What comes of handing something to the NATS client; `None` if it has no room. A task that has done much without a pause would be told that
 /// there is none (tokio's budget).
 pub(crate) fn at_once<T>(hand_over: impl Future<Output = T>) -> Option<T> {
     unconstrained(hand_over).now_or_never()
+}
+
+/// Waits until then, if there is such a time.
+pub(crate) async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The wall's time.

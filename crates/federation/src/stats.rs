@@ -10,7 +10,11 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -35,12 +39,16 @@ pub(crate) struct Counts {
     pub(crate) overlapping: Counter,
     pub(crate) slow: Counter,
     pub(crate) questions: Counter,
+    pub(crate) acknowledged: Counter,
+    pub(crate) published_again: Counter,
+    pub(crate) given_up: Counter,
 }
 
 impl Counts {
     pub(crate) fn note(&self, rejection: Rejection) {
         match rejection {
-            Rejection::Own | Rejection::ForAnother => {}
+            // Duplicates are counted by their calls.
+            Rejection::Own | Rejection::ForAnother | Rejection::Duplicate => {}
             Rejection::Overlapping => self.overlapping.add_one(),
             Rejection::Time => self.stale.add_one(),
             Rejection::Replayed => self.replayed.add_one(),
@@ -87,6 +95,11 @@ impl Counts {
             problems: Vec::new(),
             slow: self.slow.get(),
             questions: self.questions.get(),
+            durable_acknowledged: self.acknowledged.get(),
+            durable_published_again: self.published_again.get(),
+            durable_given_up: self.given_up.get(),
+            durable_kept: 0,
+            durable_duplicates: 0,
         }
     }
 }
@@ -105,7 +118,7 @@ pub struct Stats {
     pub left_out: u64,
     /// Calls that were published for a cluster a moment later, when it was known to have one of the groups or uids.
     pub published_late: u64,
-    /// Calls that NATS has not taken: the sender was told.
+    /// Calls that NATS has not taken, or that were not kept for it: the sender was told.
     pub not_published: u64,
     /// Calls of other clusters that were obeyed.
     pub received: u64,
@@ -133,4 +146,14 @@ pub struct Stats {
     pub slow: u64,
     /// Questions of other clusters that were answered.
     pub questions: u64,
+    /// Calls that wait for JetStream's acknowledgement now; this and what follows is 0 unless sends are durable.
+    pub durable_kept: u64,
+    /// Calls that JetStream has stored.
+    pub durable_acknowledged: u64,
+    /// How often calls that JetStream has not acknowledged in time were published again, together.
+    pub durable_published_again: u64,
+    /// Calls that became too old before JetStream had them. They are lost.
+    pub durable_given_up: u64,
+    /// Calls of other clusters that came again and were dropped.
+    pub durable_duplicates: u64,
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 const INFO: &[u8] = b"INFO {\"server_id\":\"1\",\"version\":\"2.10.0\",\"proto\":1,\"headers\":true,\"max_payload\":1048576}\r\n";
 
 /// The subscription of a worker for the last part of what is sent to its cluster.
-const PARTITION: &[u8] = b"SUB gatewayworker.federation.send.15.";
+const PARTITION: &[u8] = b"SUB gatewayworker.federation.*.15.";
 
 /// The subscription of a process for answers.
 const ANSWERS: &[u8] = b"SUB gatewayworker.federation.answer.";

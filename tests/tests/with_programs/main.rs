@@ -8,6 +8,7 @@ mod client_guide;
 mod federation;
 mod federation_bench;
 mod federation_daemons;
+mod federation_durable;
 mod federation_faults;
 mod federation_ids;
 mod federation_login;
@@ -44,6 +45,15 @@ gatewayworker_tests::tests_with_programs! {
         federation::a_worker_that_stops_leaves_its_part_to_another,
         federation::what_is_not_signed_with_the_key_reaches_nobody_and_is_counted,
         federation::a_message_that_nats_does_not_take_is_refused_with_both_numbers,
+        federation_durable::sends_reach_the_clients_of_all_clusters_once_and_in_order,
+        federation_durable::a_killed_worker_of_the_other_cluster_loses_nothing,
+        federation_durable::a_worker_that_stops_hands_over_and_nothing_is_lost_or_comes_twice,
+        federation_durable::a_nats_server_that_is_killed_and_started_again_loses_nothing_and_keeps_the_order,
+        federation_durable::of_three_nats_servers_one_may_be_killed_and_nothing_is_lost,
+        federation_durable::a_cluster_without_workers_gets_later_what_was_sent_meanwhile,
+        federation_durable::clusters_that_are_durable_and_those_that_are_not_hear_each_other,
+        federation_durable::calls_beyond_the_bound_are_refused_and_the_others_arrive,
+        federation_durable::without_jetstream_sends_say_so_and_so_does_status,
         federation_daemons::nats_that_is_away_at_the_start_is_named_by_status_and_joined_when_it_comes,
         federation_daemons::a_rolling_replacement_of_workers_loses_no_more_than_what_is_on_its_way_to_them,
         federation_login::with_the_permissions_of_the_guide_everything_works_and_nothing_is_refused,

@@ -11,6 +11,7 @@ mod cluster_names;
 mod own_cluster;
 mod question;
 mod reading;
+mod told;
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -26,6 +27,7 @@ pub(crate) use call::{at_gateway_len, encode_at_gateway, encode_everywhere};
 pub use cluster_names::{ClusterNames, NamesChange};
 pub use own_cluster::{ListedGateway, OwnCluster};
 pub use question::ClusterQuestion;
+pub use told::Told;
 
 use crate::{ClusterName, Unreached};
 

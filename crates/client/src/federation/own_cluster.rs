@@ -35,7 +35,7 @@ impl ListedGateway {
 /// The own cluster, for what other clusters say. Nothing that it does reaches another cluster.
 #[derive(Debug, Clone)]
 pub struct OwnCluster {
-    gateway: Gateway,
+    pub(super) gateway: Gateway,
 }
 
 impl OwnCluster {

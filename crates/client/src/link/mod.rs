@@ -168,6 +168,13 @@ impl Link {
         self.connection().is_ok_and(|connection| connection.unwritten() > 0)
     }
 
+    /// The connection and how much was pushed to it, if something waits to be written.
+    pub(crate) fn unwritten(&self) -> Option<(Arc<CallConnection>, u64)> {
+        let connection = self.connection().ok()?;
+        let pushed = connection.writer.pushed();
+        (connection.writer.written() < pushed).then_some((connection, pushed))
+    }
+
     fn connection(&self) -> Result<Arc<CallConnection>, Unreached> {
         self.core.read().unwrap_or_else(PoisonError::into_inner).connection().cloned()
     }

@@ -87,6 +87,18 @@ pub(super) struct Flags {
         global = true
     )]
     federation_certificate_key: Option<PathBuf>,
+
+    /// Send through JetStream of NATS [default: as the workers do]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        env = "GATEWAYWORKER_FEDERATION_DURABLE",
+        global = true
+    )]
+    federation_durable: Option<bool>,
 }
 
 /// The settings of one source. An empty one is not set.
@@ -103,6 +115,7 @@ struct Settings {
     federation_ca: Option<PathBuf>,
     federation_certificate: Option<PathBuf>,
     federation_certificate_key: Option<PathBuf>,
+    federation_durable: Option<bool>,
 }
 
 impl Flags {
@@ -151,6 +164,7 @@ impl Flags {
             federation_ca: self.federation_ca.clone(),
             federation_certificate: self.federation_certificate.clone(),
             federation_certificate_key: self.federation_certificate_key.clone(),
+            federation_durable: self.federation_durable,
         }
     }
 }
@@ -176,6 +190,7 @@ impl Settings {
             federation_ca: path("FEDERATION_CA"),
             federation_certificate: path("FEDERATION_CERTIFICATE"),
             federation_certificate_key: path("FEDERATION_CERTIFICATE_KEY"),
+            federation_durable: text("FEDERATION_DURABLE").and_then(|text| text.parse().ok()),
         }
     }
 
@@ -206,6 +221,7 @@ impl Settings {
             federation_ca: self.federation_ca.or(other.federation_ca),
             federation_certificate: self.federation_certificate.or(other.federation_certificate),
             federation_certificate_key: self.federation_certificate_key.or(other.federation_certificate_key),
+            federation_durable: self.federation_durable.or(other.federation_durable),
         }
     }
 
@@ -216,7 +232,8 @@ impl Settings {
             .with_credentials(self.federation_credentials)
             .with_nkey(nkey)
             .with_ca(self.federation_ca)
-            .with_certificate(self.federation_certificate.zip(self.federation_certificate_key));
+            .with_certificate(self.federation_certificate.zip(self.federation_certificate_key))
+            .with_durable(self.federation_durable.unwrap_or(false));
         if let Some(prefix) = self.federation_prefix {
             options = options.with_prefix(prefix);
         }

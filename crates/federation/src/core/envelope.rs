@@ -20,6 +20,7 @@ use gatewayworker_client::ClusterName;
 use gatewayworker_client::federation::ListedGateway;
 use ring::hmac;
 
+use super::bundle::Bundle;
 use super::clusters::Presence;
 use super::names::NamesUpdate;
 use super::partitions::Partitions;
@@ -32,6 +33,7 @@ const QUESTION: u8 = 2;
 const ANSWER: u8 = 3;
 const WORKER: u8 = 4;
 const CLUSTER: u8 = 5;
+const BUNDLE: u8 = 6;
 const NAMES: u8 = 16;
 const NAMES_WANTED: u8 = 17;
 
@@ -96,6 +98,8 @@ pub(crate) enum Content {
     Worker(Hello),
     /// A cluster is announced.
     Cluster(Presence),
+    /// Calls over JetStream.
+    Bundle(Bundle),
     /// A cluster says which names it has.
     Names(NamesUpdate),
     /// A cluster is to say all names that it has.
@@ -152,6 +156,7 @@ impl Content {
             Self::Answer { .. } => ANSWER,
             Self::Worker(_) => WORKER,
             Self::Cluster(_) => CLUSTER,
+            Self::Bundle(_) => BUNDLE,
             Self::Names(_) => NAMES,
             Self::NamesWanted => NAMES_WANTED,
         }
@@ -165,6 +170,7 @@ impl Content {
             Self::Worker(_) | Self::NamesWanted => 0,
             Self::Names(update) => update.capacity(),
             Self::Cluster(presence) => presence.gateways.len() * 6,
+            Self::Bundle(bundle) => bundle.capacity(),
         }
     }
 }
@@ -215,6 +221,7 @@ impl Envelope {
                     out.put_u64(gateway.instance.unwrap_or(0));
                 }
             }
+            Content::Bundle(bundle) => bundle.encode(out),
             Content::Names(update) => update.encode(out),
             Content::NamesWanted => {}
         }
@@ -268,6 +275,7 @@ impl Envelope {
                 }
                 Content::Cluster(Presence { gateways, is_leaving })
             }
+            BUNDLE => Content::Bundle(Bundle::decode(bytes)?),
             NAMES => Content::Names(NamesUpdate::decode(bytes)?),
             NAMES_WANTED => Content::NamesWanted,
             _ => return None,
@@ -277,13 +285,13 @@ impl Envelope {
 }
 
 /// Texts in messages are names and subjects, which are short.
-fn put_text(text: &str, out: &mut BytesMut) {
+pub(super) fn put_text(text: &str, out: &mut BytesMut) {
     let bytes = &text.as_bytes()[..text.len().min(u8::MAX.into())];
     out.put_u8(bytes.len() as u8);
     out.extend_from_slice(bytes);
 }
 
-fn take_text(bytes: &mut Bytes) -> Option<String> {
+pub(super) fn take_text(bytes: &mut Bytes) -> Option<String> {
     let len = bytes.try_get_u8().ok()?.into();
     let text = (len <= bytes.len()).then(|| bytes.split_to(len))?;
     String::from_utf8(text.into()).ok()
@@ -322,6 +330,7 @@ mod tests {
                     .into(),
                 is_leaving: false,
             }),
+            Content::Bundle(Bundle { counters: vec![], calls: vec![] }),
         ]
         .map(envelope)
         .into()

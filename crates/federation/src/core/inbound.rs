@@ -30,6 +30,8 @@ pub(crate) enum Rejection {
     Replayed,
     /// It came on the subject of another partition, or is no message of that kind.
     Misplaced,
+    /// A bundle that has come before, as may happen with what is durable.
+    Duplicate,
 }
 
 /// A question that is to be answered.

@@ -59,6 +59,11 @@ impl Slots {
         Self(self.0 & !(1 << slot.0))
     }
 
+    #[must_use]
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     pub(crate) fn has(self, slot: Slot) -> bool {
         self.0 & (1 << slot.0) != 0
     }

@@ -1,6 +1,6 @@
 //! [`Subjects`]: the subjects of NATS on which clusters speak.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use gatewayworker_client::ClusterName;
@@ -21,18 +21,45 @@ impl Subjects {
 
     /// Where a message for clusters in these slots goes.
     pub(crate) fn send(&self, partition: Partition, slots: Slots) -> String {
-        self.slots(partition, |slot| if slots.has(slot) { "1" } else { "0" })
+        self.slots("send", partition.number(), |slot| if slots.has(slot) { "1" } else { "0" })
     }
 
-    /// What the owner of a partition in a cluster of this slot subscribes to.
-    pub(crate) fn sent_to(&self, partition: Partition, own: Slot) -> String {
-        self.slots(partition, |slot| if slot == own { "1" } else { "*" })
+    /// What the owner of a partition in a cluster of this slot subscribes to. If the cluster is not durable, that is also what others send
+    /// over JetStream, as NATS gives it to subscribers, too.
+    pub(crate) fn sent_to(&self, partition: Partition, own: Slot, is_durable: bool) -> String {
+        let way = if is_durable { "send" } else { "*" };
+        self.slots(way, partition.number(), |slot| if slot == own { "1" } else { "*" })
     }
 
-    fn slots(&self, partition: Partition, token: impl Fn(Slot) -> &'static str) -> String {
-        let mut subject = String::with_capacity(self.prefix.len() + 10 + 2 * usize::from(Slots::COUNT));
+    /// Where a message that JetStream is to keep for clusters in these slots goes.
+    pub(crate) fn durable(&self, partition: Partition, slots: Slots) -> String {
+        self.slots("durable", partition.number(), |slot| if slots.has(slot) { "1" } else { "0" })
+    }
+
+    /// What JetStream keeps for clusters of this slot.
+    pub(crate) fn durable_to(&self, own: Slot) -> String {
+        self.slots("durable", "*", |slot| if slot == own { "1" } else { "*" })
+    }
+
+    /// All that JetStream keeps.
+    pub(crate) fn all_durable(&self) -> String {
+        format!("{}.durable.>", self.prefix)
+    }
+
+    /// The name of the stream that keeps it. Names of streams have no dots.
+    pub(crate) fn stream(&self) -> String {
+        self.prefix.replace('.', "_")
+    }
+
+    /// What the subjects begin with where JetStream answers.
+    pub(crate) fn inbox(prefix: &str) -> String {
+        format!("{prefix}.inbox")
+    }
+
+    fn slots(&self, way: &str, partition: impl Display, token: impl Fn(Slot) -> &'static str) -> String {
+        let mut subject = String::with_capacity(self.prefix.len() + 13 + 2 * usize::from(Slots::COUNT));
         // Writing to a text never fails.
-        let _ = write!(subject, "{}.send.{}", self.prefix, partition.number());
+        let _ = write!(subject, "{}.{way}.{partition}", self.prefix);
         for slot in Slots::every() {
             subject.push('.');
             subject.push_str(token(slot));
@@ -103,15 +130,20 @@ mod tests {
         let partition = Partition::of(7);
         for for_slot in Slots::every() {
             let subject = subjects.send(partition, Slots::NONE.with(for_slot));
-            assert!(subject.split('.').count() <= 32);
+            let durable = subjects.durable(partition, Slots::NONE.with(for_slot));
+            assert!(subject.split('.').count() <= 32 && durable.split('.').count() <= 32);
             for own in Slots::every() {
+                assert_eq!(matches(&subjects.durable_to(own), &durable), own == for_slot);
                 for heard in Partition::all() {
-                    let arrives = matches(&subjects.sent_to(heard, own), &subject);
-                    assert_eq!(arrives, own == for_slot && heard == partition);
+                    let is_for_it = own == for_slot && heard == partition;
+                    assert_eq!(matches(&subjects.sent_to(heard, own, true), &subject), is_for_it);
+                    assert_eq!(matches(&subjects.sent_to(heard, own, false), &subject), is_for_it);
+                    assert_eq!(matches(&subjects.sent_to(heard, own, false), &durable), is_for_it);
+                    assert!(!matches(&subjects.sent_to(heard, own, true), &durable), "JetStream has it");
                 }
             }
             let everybody = subjects.send(partition, Slots::ALL);
-            assert!(matches(&subjects.sent_to(partition, for_slot), &everybody));
+            assert!(matches(&subjects.sent_to(partition, for_slot, true), &everybody));
         }
     }
 }

@@ -1,0 +1,107 @@
+//! [`Progress`]: where a worker begins to read what JetStream keeps for its cluster, and [`DeliveryOrder`]: whether it has to begin anew.
+//!
+//! A worker that begins makes a consumer of its own, behind what was acknowledged to those before, and deletes them. So their workers get nothing any
+//! more, and messages that were given to them and not acknowledged come again in their order. (A consumer of JetStream that two workers
+//! use one after the other would give the second one the new messages first.) `durable/receiving.rs` calls this.
+
+use gatewayworker_client::ClusterName;
+
+/// Stands behind the cluster in the name of a consumer: no cluster has it in its name.
+const MARK: char = '~';
+
+/// How far a cluster has read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The highest number of the stream of which it is known that all before it, and itself, are done.
+    done: Option<u64>,
+    /// When the stream was made, in ns since 1970.
+    made_ns: Option<i128>,
+}
+
+impl Progress {
+    /// The name of a consumer of a cluster; no other consumer may have the same `process` and `generation`.
+    pub(crate) fn consumer(cluster: &ClusterName, process: u64, generation: u64) -> String {
+        format!("{cluster}{MARK}{process:016x}-{generation}")
+    }
+
+    /// Whether a consumer of this name is the cluster's.
+    pub(crate) fn is_consumer_of(cluster: &ClusterName, name: &str) -> bool {
+        name.split_once(MARK).is_some_and(|(before, _)| before == cluster.as_str())
+    }
+
+    /// Notes what is done.
+    pub(crate) fn done_to(&mut self, number: u64) {
+        self.done = self.done.max(Some(number));
+    }
+
+    /// Notes when the stream was made. If it is another one than before, all that it has is to be done.
+    pub(crate) fn of_stream(&mut self, made_ns: i128) {
+        if self.made_ns.replace(made_ns).is_some_and(|before| before != made_ns) {
+            self.done = Some(0);
+        }
+    }
+
+    /// Notes a consumer that has begun with `start` and has acknowledged all up to `acknowledged`; 0 for nothing, as servers say before there is something.
+    pub(crate) fn consumer_is_at(&mut self, start: u64, acknowledged: u64) {
+        self.done_to(acknowledged.max(start.saturating_sub(1)));
+    }
+
+    /// The number with which the next consumer begins. The first one of a cluster begins behind the last number of the stream.
+    pub(crate) fn start(self, last_of_stream: u64) -> u64 {
+        self.done.unwrap_or(last_of_stream) + 1
+    }
+}
+
+/// Follows the numbers that a consumer gives to what it delivers.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryOrder {
+    last: u64,
+}
+
+impl DeliveryOrder {
+    /// Notes a message that is the `number`th of its consumer and was delivered `times` times. Returns whether it follows the one before: if not, messages
+    /// were lost on the way here, and a new consumer has to begin where the last one was done.
+    pub(crate) fn follows(&mut self, number: u64, times: u64) -> bool {
+        let follows = number == self.last + 1 && times <= 1;
+        self.last = number;
+        follows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_goes_on_behind_all_that_was_acknowledged() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.start(20), 21, "a cluster begins with what is new");
+        progress.consumer_is_at(5, 0);
+        assert_eq!(progress.start(20), 5, "a consumer that has acknowledged nothing");
+        progress.consumer_is_at(5, 9);
+        progress.done_to(7);
+        assert_eq!(progress.start(20), 10);
+        progress.of_stream(1);
+        assert_eq!(progress.start(20), 10);
+        progress.of_stream(2);
+        assert_eq!(progress.start(3), 1, "the stream was made anew");
+    }
+
+    #[test]
+    fn a_consumer_is_known_by_its_cluster() {
+        let name = |name: &str| name.parse::<ClusterName>().unwrap();
+        let consumer = Progress::consumer(&name("sh-1"), 7, 2);
+        assert_eq!(consumer, "sh-1~0000000000000007-2");
+        assert!(Progress::is_consumer_of(&name("sh-1"), &consumer));
+        assert!(!Progress::is_consumer_of(&name("sh"), &consumer));
+        assert!(!Progress::is_consumer_of(&name("sh-1"), "sh-1"));
+    }
+
+    #[test]
+    fn a_gap_and_a_message_that_is_delivered_again_are_noticed() {
+        let mut order = DeliveryOrder::default();
+        assert!(order.follows(1, 1) && order.follows(2, 1));
+        assert!(!order.follows(4, 1));
+        assert!(!DeliveryOrder::default().follows(1, 2));
+    }
+}

@@ -1,0 +1,182 @@
+//! [`Durable`]: sends to other clusters that go through JetStream.
+//!
+//! A call is kept ([`DurableQueue`]) and `sending.rs` publishes it until JetStream has stored it. In another cluster `receiving.rs` reads the stream and
+//! acknowledges what the own gateways were told. `stream.rs` finds the stream, or makes it. Questions and announcements do not go this way.
+
+mod receiving;
+mod sending;
+mod stream;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::stream::Stream;
+use bytes::Bytes;
+use gatewayworker_client::federation::Destination;
+use gatewayworker_client::{ClusterName, Unreached};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+pub(crate) use receiving::ServingDurable;
+pub(crate) use sending::send;
+use stream::StreamError;
+
+use crate::core::{DurableQueue, Slots};
+use crate::shared::Shared;
+
+/// How long JetStream may take to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// After this time what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A call that is older is not obeyed, where no stream says otherwise; a stream that this program makes keeps messages for so long.
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// What a process has for sends through JetStream.
+pub(crate) struct Durable {
+    jetstream: Context,
+    queue: Mutex<DurableQueue>,
+    /// A call is kept while nothing is under way.
+    kept: Notify,
+    /// Changes whenever fewer calls are kept.
+    acknowledged: watch::Sender<()>,
+    stream: Mutex<StreamState>,
+}
+
+/// What is known of the stream.
+#[derive(Default)]
+struct StreamState {
+    /// How old a message may become in it; `None` as long as it was never found.
+    max_age: Option<Duration>,
+    /// Why it cannot be used now.
+    problem: Option<String>,
+    /// Why it does not take what this process sends.
+    sending_problem: Option<String>,
+    /// Why this worker cannot read from it.
+    reading_problem: Option<String>,
+    /// There is no JetStream.
+    is_off: bool,
+}
+
+impl Durable {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            jetstream: ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client),
+            queue: Mutex::new(DurableQueue::new()),
+            kept: Notify::new(),
+            acknowledged: watch::Sender::new(()),
+            stream: Mutex::default(),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, DurableQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stream(&self) -> MutexGuard<'_, StreamState> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many calls are not acknowledged yet.
+    pub(crate) fn kept(&self) -> usize {
+        self.queue().len()
+    }
+
+    /// What an operator has to mend, each in a sentence.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
+        let state = self.stream();
+        [&state.problem, &state.sending_problem, &state.reading_problem]
+            .map(Clone::clone)
+            .into_iter()
+            .flatten()
+    }
+
+    /// A call that is older is not obeyed.
+    fn max_age(&self) -> Duration {
+        self.stream().max_age.unwrap_or(MAX_AGE)
+    }
+
+    /// Finds the stream, or makes it; `None` if neither is possible, which is a problem until it is.
+    async fn open(&self, shared: &Shared) -> Option<Stream> {
+        let opened = stream::open(&self.jetstream, &shared.subjects).await;
+        let mut state = self.stream();
+        match opened {
+            Ok((stream, max_age)) => {
+                if state.problem.take().is_some() || state.max_age.is_none() {
+                    info!(stream = shared.subjects.stream(), "the federation uses a stream of JetStream");
+                }
+                (state.max_age, state.is_off) = (Some(max_age), false);
+                Some(stream)
+            }
+            Err(error) => {
+                // It may be behind a leaf node that is cut; then what is said is kept.
+                state.is_off = matches!(error, StreamError::Off) && state.max_age.is_none();
+                let problem = format!("federation_durable: {error}");
+                if state.problem.as_ref() != Some(&problem) {
+                    error!("{problem}");
+                }
+                state.problem = Some(problem);
+                None
+            }
+        }
+    }
+
+    /// Notes what keeps this worker from reading, or that nothing does.
+    fn note_reading(&self, problem: Option<String>) {
+        let mut state = self.stream();
+        if let Some(problem) = problem.as_ref().filter(|_| problem != state.reading_problem) {
+            warn!("{problem}: it tries again");
+        }
+        state.reading_problem = problem;
+    }
+
+    /// Waits until everything is acknowledged, for at most this time. Returns the clusters for which something is not; `None` among them for all.
+    pub(crate) async fn finish(&self, within: Duration) -> Vec<Option<ClusterName>> {
+        let mut acknowledged = self.acknowledged.subscribe();
+        let all = async { while self.kept() > 0 && acknowledged.changed().await.is_ok() {} };
+        // Without JetStream nothing will be acknowledged.
+        let is_off = self.stream().is_off;
+        let _ = timeout(if is_off { Duration::ZERO } else { within }, all).await;
+        let left = self.kept();
+        if left > 0 {
+            warn!(left, "JetStream has not acknowledged all that was sent to other clusters: it may be lost");
+        }
+        self.queue().destinations()
+    }
+}
+
+impl Shared {
+    /// Keeps a call until JetStream has acknowledged it.
+    pub(crate) fn publish_durable(
+        &self,
+        durable: &Durable,
+        to: Destination<'_>,
+        call: Bytes,
+    ) -> Result<(), Unreached> {
+        if durable.stream().is_off {
+            return Err(Unreached::NotConnected);
+        }
+        let now_ms = self.now_ms();
+        let slots = self.clusters().slots(to, now_ms);
+        if slots == Slots::NONE {
+            return Ok(());
+        }
+        let to = match to {
+            Destination::One(cluster) => Some(cluster.clone()),
+            Destination::All | Destination::Names(_) => None,
+        };
+        let mut queue = durable.queue();
+        if !queue.keep(to, slots, call, now_ms) {
+            return Err(Unreached::Overloaded);
+        }
+        if !queue.is_under_way() {
+            durable.kept.notify_one();
+        }
+        Ok(())
+    }
+}
