@@ -9,7 +9,7 @@ use gatewayworker::{Gateway, SecretKey, Unreached};
 use gatewayworker_tests::metrics::Scrape;
 use gatewayworker_tests::process::{Process, free_port};
 use gatewayworker_tests::{Cluster, NatsServer, WsClient, eventually};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::federation::{Client, Joined, KEY, federate, join_all_to, name, reach_each_other};
 
@@ -281,7 +281,9 @@ pub(crate) async fn of_three_nats_servers_one_may_be_killed_and_nothing_is_lost(
     let urls: Vec<String> = servers.iter().map(NatsServer::url).collect();
     let mut clusters = two(urls).await;
     let api = clusters[0].apis[0].clone();
+    let received = format!("{CALLS}{{result=\"received\"}}");
     for (number, server) in servers.iter_mut().enumerate() {
+        let before = sum(&clusters[1], &received).await;
         let count = 3_000;
         load(&api, count, |n| {
             if n == count / 3 {
@@ -289,6 +291,21 @@ pub(crate) async fn of_three_nats_servers_one_may_be_killed_and_nothing_is_lost(
             }
         })
         .await;
+        // Each of both may take as long as a wait may: servers elect leaders first of all servers, then of the stream, then of consumers.
+        let began = Instant::now();
+        eventually("JetStream to have stored everything", async || {
+            sum(&clusters[0], "gatewayworker_federation_durable_kept").await == 0
+        })
+        .await;
+        let stored = began.elapsed();
+        eventually("the other cluster to have read everything", async || {
+            sum(&clusters[1], &received).await > before + count
+        })
+        .await;
+        eprintln!(
+            "after the last call JetStream took {stored:?}, and the other cluster {:?}",
+            began.elapsed()
+        );
         let mut again = 0;
         for client in &mut clusters[1].clients {
             again += check_complete_and_in_order(&heard(&mut client.socket).await, count);
