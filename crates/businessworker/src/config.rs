@@ -439,6 +439,7 @@ impl<A> Config<A> {
             ("federation_ca", self.federation_ca.is_some()),
             ("federation_certificate", self.federation_certificate.is_some()),
             ("federation_certificate_key", self.federation_certificate_key.is_some()),
+            ("federation_durable", self.federation_durable),
         ];
         keys.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key)
     }
@@ -551,6 +552,7 @@ mod tests {
             let error = refused(&format!("{key} = 'sh-1'"));
             assert!(error.starts_with(&format!("{key}: it is of no use without federation")), "{error}");
         }
+        assert!(refused("federation_durable = true").starts_with("federation_durable: "));
         toml::from_str::<Config>("federation_key = 'the environment of many'").unwrap().validate().unwrap();
     }
 

@@ -84,11 +84,11 @@ impl Gateway {
     ) -> Result<Delivery, Error> {
         let group = group.try_into().map_err(Into::into)?.as_bytes().clone();
         self.links().ready().await;
-        let names = Names::groups([&group]);
         let frame = Command::Ungroup(group).into_frame();
         let mut delivery = self.tell_all(&frame)?;
         if let Some(federation) = self.federation() {
-            let elsewhere = Elsewhere { names, frames: vec![frame], except: Vec::new() };
+            // For all clusters: where it came a moment late, as a send to a group may, it would remove those who have joined since.
+            let elsewhere = Elsewhere { names: Names::Any, frames: vec![frame], except: Vec::new() };
             // A group's name is short.
             elsewhere.into_calls(&**federation)?.publish(&**federation, &mut delivery);
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_client::federation::OwnCluster;
+use gatewayworker_client::federation::{OwnCluster, Unanswered};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -57,8 +57,10 @@ impl Answering {
         self.tasks.spawn(async move {
             let _permit = permit;
             match own.answer(question, within).await {
-                Some(answer) => asked.answer(&shared, &answer),
-                None => shared.counts.unreadable.add_one(),
+                Ok(answer) => asked.answer(&shared, &answer),
+                // The cluster is one that has not answered, not one without clients.
+                Err(Unanswered::NoGateways) => asked.refuse(&shared),
+                Err(Unanswered::Unreadable) => shared.counts.unreadable.add_one(),
             }
         });
     }

@@ -234,12 +234,14 @@ impl fmt::Debug for Options {
     }
 }
 
-/// The URL without what stands before `@`.
+/// What may be shown of a URL that cannot be read: its scheme, and the host behind `@`. A URL without `@` may be the first part of one whose
+/// password has a comma.
 fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
-        (None, Some((_, host))) => format!("***@{host}"),
-        _ => url.to_owned(),
+    let scheme = url.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
+    match url.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{host}"),
+        None if url.contains("://") && url[scheme.len()..].contains(':') => format!("{scheme}***"),
+        None => url.to_owned(),
     }
 }
 
@@ -264,6 +266,9 @@ mod tests {
         let wrong = options("nats://me:hunter2@host:port", "0123456789abcdef").validate().unwrap_err();
         assert!(matches!(wrong, Error::Url(_)) && !wrong.to_string().contains("hunter2"), "{wrong}");
         assert!(!format!("{:?}", good()).contains("hunter2"));
+        // A password with a comma, of which a list has cut the URL into two.
+        let first = options("nats://me:hunter2", "0123456789abcdef").validate().unwrap_err();
+        assert!(matches!(first, Error::Url(_)) && !first.to_string().contains("hunter2"), "{first}");
     }
 
     #[test]

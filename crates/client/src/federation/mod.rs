@@ -25,7 +25,7 @@ pub(crate) use answer::decode_answers;
 pub use call::{CallError, ClusterCall};
 pub(crate) use call::{at_gateway_len, encode_at_gateway, encode_everywhere};
 pub use cluster_names::{ClusterNames, NamesChange};
-pub use own_cluster::{ListedGateway, OwnCluster};
+pub use own_cluster::{ListedGateway, OwnCluster, Unanswered};
 pub use question::ClusterQuestion;
 pub use told::Told;
 

@@ -32,6 +32,17 @@ impl ListedGateway {
     }
 }
 
+/// Why a question of another cluster has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// The bytes are no question that one cluster may ask another.
+    #[error("it is not a question that one cluster may ask another")]
+    Unreadable,
+    /// No gateway is known: whether there are clients is not known either.
+    #[error("no gateway of the cluster is known here")]
+    NoGateways,
+}
+
 /// The own cluster, for what other clusters say. Nothing that it does reaches another cluster.
 #[derive(Debug, Clone)]
 pub struct OwnCluster {
@@ -94,21 +105,24 @@ impl OwnCluster {
         })
     }
 
-    /// Asks the own gateways an encoded [`ClusterQuestion`], and returns their answers as bytes for the asker; `None` if the bytes are
-    /// no question. A gateway that does not answer within this time is one that has not: the answers of the others go to the asker in time.
-    pub async fn answer(&self, question: Bytes, within: Duration) -> Option<Bytes> {
-        let ClusterQuestion { gateway, question } = ClusterQuestion::decode(question)?;
+    /// Asks the own gateways an encoded [`ClusterQuestion`], and returns their answers as bytes for the asker. A gateway that does not answer within this time is one that has not: the answers of the others go to the asker in time.
+    ///
+    /// # Errors
+    /// When the bytes are no question, or no gateway is known that could answer for the cluster.
+    pub async fn answer(&self, question: Bytes, within: Duration) -> Result<Bytes, Unanswered> {
+        let question = ClusterQuestion::decode(question).ok_or(Unanswered::Unreadable)?;
+        let ClusterQuestion { gateway, question } = question;
         let outcomes = match gateway {
             Some(gateway) => {
                 let answer = timeout(within, self.gateway.ask_own(gateway, question)).await;
                 vec![(gateway, answer.unwrap_or(Err(Unreached::TimedOut)))]
             }
-            None => self.ask_all(question, within).await,
+            None => self.ask_all(question, within).await.ok_or(Unanswered::NoGateways)?,
         };
-        Some(encode_answers(&outcomes))
+        Ok(encode_answers(&outcomes))
     }
 
-    async fn ask_all(&self, question: Question, within: Duration) -> Vec<Outcome> {
+    async fn ask_all(&self, question: Question, within: Duration) -> Option<Vec<Outcome>> {
         let names = match &question {
             Question::ConnectionsByUid(uid) => Names::uids([uid]),
             Question::BatchConnectionsByUid(uids) => Names::uids(uids),
@@ -117,8 +131,6 @@ impl OwnCluster {
             _ => Names::Any,
         };
         let question = |_, link: &Link| link.interest.may_have(&names).then(|| question.clone());
-        let asked = self.gateway.ask_own_gateways(question, Some(within));
-        // Without a gateway there is no client either.
-        asked.await.unwrap_or_default()
+        self.gateway.ask_own_gateways(question, Some(within)).await.ok()
     }
 }

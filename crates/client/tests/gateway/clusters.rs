@@ -49,7 +49,7 @@ impl Federation for Direct {
     fn ask(&self, _: Destination<'_>, question: Bytes, _: Duration) -> Asking {
         let (other, within) = (self.other.clone(), self.within);
         Box::pin(async move {
-            let answer = other.answer(question, within).await.ok_or(Unreached::BadAnswer);
+            let answer = other.answer(question, within).await.map_err(|_| Unreached::BadAnswer);
             vec![ClusterAnswer { cluster: far(), answer }]
         })
     }

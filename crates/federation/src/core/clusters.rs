@@ -240,13 +240,18 @@ impl Clusters {
     }
 
     /// The other cluster that has the gateway with this address or alias, and the gateway's address; `None` if that may be one of the own
-    /// cluster, or if several clusters have gateways with this address.
+    /// cluster, if several clusters have gateways with this address, or if the cluster [overlaps](Self::overlaps).
     pub(crate) fn find_gateway(&self, gateway: SocketAddrV4) -> Option<(ClusterName, SocketAddrV4)> {
-        if let Some(found) = self.gateways.by_alias(gateway) {
-            return Some(found.clone());
-        }
-        let cluster = self.gateways.by_address(gateway).filter(|_| !self.own_gateways.contains_key(&gateway));
-        cluster.map(|cluster| (cluster.clone(), gateway))
+        let found = match self.gateways.by_alias(gateway) {
+            Some(found) => Some(found.clone()),
+            None => {
+                let cluster = self.gateways.by_address(gateway);
+                let cluster = cluster.filter(|_| !self.own_gateways.contains_key(&gateway));
+                cluster.map(|cluster| (cluster.clone(), gateway))
+            }
+        };
+        // It would drop what this cluster says.
+        found.filter(|(cluster, _)| !self.overlaps(cluster))
     }
 
     /// The alias of a gateway of a cluster, or of the own one for `None`, unless another known gateway has it.
@@ -437,9 +442,10 @@ mod tests {
     fn a_cluster_with_a_gateway_of_the_own_cluster_overlaps_while_both_have_it() {
         let mut clusters = connected();
         clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
-        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2]), 0), Heard::Overlaps);
-        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2]), 1), Heard::Known, "it is said once");
+        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2, 9]), 0), Heard::Overlaps);
+        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2, 9]), 1), Heard::Known, "it is said once");
         assert!(clusters.overlaps(&name("renamed")));
+        assert_eq!(clusters.find_gateway(gateway(9)), None, "it would drop what is said to its clients");
         assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 0), Heard::New);
         clusters.hear(name("own"), 1, 1, has(&[1, 2, 3]), 0);
         assert_eq!(

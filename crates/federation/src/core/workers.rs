@@ -29,7 +29,7 @@ const HELLO_MS: u64 = 500;
 pub(crate) struct Hello {
     /// The partitions to which it is subscribed.
     pub(crate) holds: Partitions,
-    /// It is about to stop.
+    /// It is about to stop, or reaches no gateway: others are to take its partitions.
     pub(crate) is_leaving: bool,
 }
 
@@ -51,6 +51,8 @@ pub(crate) struct Workers {
     others: BTreeMap<u64, Other>,
     holds: Partitions,
     is_leaving: bool,
+    /// It is linked to a gateway of its cluster.
+    reaches_gateways: bool,
     /// It takes no partition and gives up those that it has.
     holds_nothing: bool,
     /// The highest number of each worker, and when it was heard: a hello that is played again has one that is not higher.
@@ -75,6 +77,7 @@ impl Workers {
             others: BTreeMap::new(),
             holds: Partitions::default(),
             is_leaving: false,
+            reaches_gateways: true,
             holds_nothing: false,
             numbers: BTreeMap::new(),
             connected_ms: None,
@@ -112,6 +115,15 @@ impl Workers {
     /// Whether this worker is to hold nothing, as its clock is wrong.
     pub(crate) fn set_holds_nothing(&mut self, holds_nothing: bool) {
         self.holds_nothing = holds_nothing;
+    }
+
+    /// Notes whether this worker is linked to a gateway. One that is not leaves its partitions to others, if there are any: what it takes
+    /// reaches nobody.
+    pub(crate) fn set_reaches_gateways(&mut self, reaches_gateways: bool, now_ms: u64) {
+        if self.reaches_gateways != reaches_gateways {
+            self.reaches_gateways = reaches_gateways;
+            self.hello_due_ms = now_ms;
+        }
     }
 
     /// Notes that a subscription which [`advance`](Self::advance) has wanted was not made. It is wanted again.
@@ -178,7 +190,7 @@ impl Workers {
                 }
             } else if self.holds_nothing
                 || other.is_some_and(|other| {
-                    self.is_leaving || rank(other, partition) > rank(self.own, partition)
+                    self.stands_back() || rank(other, partition) > rank(self.own, partition)
                 })
             {
                 self.holds.remove(partition);
@@ -191,9 +203,14 @@ impl Workers {
         if has_changed || now_ms >= self.hello_due_ms {
             // Until it knows the others it looks soon again, as their time to be heard may end first.
             self.hello_due_ms = now_ms + HELLO_MS;
-            changes.hello = Some(Hello { holds: self.holds, is_leaving: self.is_leaving });
+            changes.hello = Some(Hello { holds: self.holds, is_leaving: self.stands_back() });
         }
         changes
+    }
+
+    /// Whether others are to take what this worker holds.
+    fn stands_back(&self) -> bool {
+        self.is_leaving || !self.reaches_gateways
     }
 
     /// The partitions that neither this worker holds nor another one that stays.
@@ -205,7 +222,7 @@ impl Workers {
     /// The worker that is to hold a partition which nobody holds; `None` if all are leaving.
     fn owner(&self, partition: Partition) -> Option<u64> {
         let staying = self.others.iter().filter(|(_, other)| !other.hello.is_leaving).map(|(id, _)| *id);
-        let own = (!self.is_leaving).then_some(self.own);
+        let own = (!self.is_leaving && (self.reaches_gateways || self.is_last())).then_some(self.own);
         staying.chain(own).max_by_key(|worker| rank(*worker, partition))
     }
 
@@ -393,6 +410,26 @@ mod tests {
         assert_eq!(worker.advance(2 * LISTEN_MS).subscribe, Partitions::default());
         worker.set_holds_nothing(false);
         assert_eq!(worker.advance(3 * LISTEN_MS).subscribe.iter().count(), Partition::all().count());
+    }
+
+    #[test]
+    fn a_worker_that_reaches_no_gateway_leaves_its_partitions_to_others_until_it_does() {
+        let mut cluster = Cluster::of([1, 2]);
+        let held = |cluster: &Cluster, id: u64| cluster.workers[&id].holds().iter().count();
+        assert!(held(&cluster, 1) > 0 && held(&cluster, 2) > 0);
+        let now_ms = cluster.now_ms;
+        cluster.workers.get_mut(&1).unwrap().set_reaches_gateways(false, now_ms);
+        cluster.run(1_000);
+        assert_eq!((held(&cluster, 1), held(&cluster, 2)), (0, 16));
+        // What becomes nobody's is the other's, whoever has the higher rank; without another it takes what there is.
+        cluster.workers.remove(&2);
+        cluster.run(2 * GONE_MS);
+        assert_eq!(held(&cluster, 1), 16);
+        let now_ms = cluster.now_ms;
+        cluster.workers.get_mut(&1).unwrap().set_reaches_gateways(true, now_ms);
+        cluster.add(3);
+        cluster.run(2 * LISTEN_MS);
+        assert_eq!((held(&cluster, 1), held(&cluster, 3)), (16, 0), "it keeps what it holds");
     }
 
     #[test]
