@@ -276,7 +276,7 @@ async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
                 }
                 let Content::Cluster(presence) = envelope.content else { continue };
                 let cluster = envelope.cluster;
-                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, envelope.unix_ms, presence, shared.now_ms());
+                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, envelope.number, presence, shared.now_ms());
                 match heard {
                     Heard::Known => {}
                     Heard::Replayed => shared.counts.note(Rejection::Replayed),
