@@ -253,7 +253,7 @@ pub struct Config<A = NoSettings> {
     pub threads: usize,
     /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
     pub metrics_listen: Option<String>,
-    /// The URLs of NATS, which joins this cluster with others; none by default. It needs the cargo feature
+    /// The URLs of NATS, which joins this cluster with others; none by default, and with `off` alone. It needs the cargo feature
     /// `federation`. A URL may hold a password.
     #[serde(deserialize_with = "one_or_many")]
     pub federation: Vec<String>,
