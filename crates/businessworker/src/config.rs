@@ -30,7 +30,7 @@ pub struct Cli {
 }
 
 /// The worker's flags. A flag that is not set leaves its key to the file.
-#[derive(Debug, Default, clap::Args, Serialize)]
+#[derive(Default, clap::Args, Serialize)]
 #[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN")))]
 #[serde(rename_all = "snake_case")]
 #[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN")))]
@@ -202,7 +202,7 @@ pub struct Flags {
 ///
 /// In code it is made from its default: `Config::default().with_name("Chat")`, or by
 /// setting fields.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, bound = "A: DeserializeOwned + Default")]
 #[non_exhaustive]
 pub struct Config<A = NoSettings> {

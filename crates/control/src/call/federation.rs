@@ -1,6 +1,7 @@
 //! How `call` reaches other clusters: as the workers of its cluster do. The settings are flags, by the same variables as the worker's; then
 //! those of the file `environment` and of `businessworker.toml`, where `call` reads its registers and its key from there, too.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::cluster_access::{AccessFlags, EnvironmentFile, read_settings};
 const OFF: &str = "off";
 
 /// How a call reaches other clusters.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(next_help_heading = "Other clusters")]
 #[group(skip)]
 pub(super) struct Flags {
@@ -102,7 +103,7 @@ pub(super) struct Flags {
 }
 
 /// The settings of one source. An empty one is not set.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Settings {
     #[serde(deserialize_with = "one_or_many")]
@@ -116,6 +117,13 @@ struct Settings {
     federation_certificate: Option<PathBuf>,
     federation_certificate_key: Option<PathBuf>,
     federation_durable: Option<bool>,
+}
+
+impl fmt::Debug for Flags {
+    /// Without the URLs: they may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flags").field("cluster_name", &self.cluster_name).finish_non_exhaustive()
+    }
 }
 
 impl Flags {
@@ -319,6 +327,13 @@ mod tests {
         assert!(options(&[nameless], &[]).unwrap().starts_with("cluster_name: "));
         let keyless = ("businessworker.toml", "federation = 'nats://10.0.0.9'\ncluster_name = 'sh-1'");
         assert!(options(&[keyless], &[]).unwrap().starts_with("federation_key: "));
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        let arguments = ["call", "--federation", "nats://me:hunter2@10.0.0.9", "--cluster-name", "sh-1"];
+        let shown = format!("{:?}", Cli::parse_from(arguments).federation);
+        assert!(shown.contains("sh-1") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
