@@ -30,7 +30,7 @@ pub struct Cli {
 }
 
 /// The worker's flags. A flag that is not set leaves its key to the file.
-#[derive(Debug, Default, clap::Args, Serialize)]
+#[derive(Default, clap::Args, Serialize)]
 #[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN")))]
 #[serde(rename_all = "snake_case")]
 #[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN")))]
@@ -202,7 +202,7 @@ pub struct Flags {
 ///
 /// In code it is made from its default: `Config::default().with_name("Chat")`, or by
 /// setting fields.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, bound = "A: DeserializeOwned + Default")]
 #[non_exhaustive]
 pub struct Config<A = NoSettings> {
@@ -253,7 +253,7 @@ pub struct Config<A = NoSettings> {
     pub threads: usize,
     /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
     pub metrics_listen: Option<String>,
-    /// The URLs of NATS, which joins this cluster with others; none by default. It needs the cargo feature
+    /// The URLs of NATS, which joins this cluster with others; none by default, and with `off` alone. It needs the cargo feature
     /// `federation`. A URL may hold a password.
     #[serde(deserialize_with = "one_or_many")]
     pub federation: Vec<String>,

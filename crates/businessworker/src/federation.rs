@@ -17,12 +17,15 @@ use crate::{Config, ConfigError};
 /// How long a worker that stops waits for its part in the federation: longer than that needs, whatever NATS does.
 const LEFT: std::time::Duration = std::time::Duration::from_secs(6);
 
-/// The options that the configuration makes; `None` without `federation`.
+/// The `federation` for the own cluster alone, as `call` knows it: both read the same variable.
+const OFF: &str = "off";
+
+/// The options that the configuration makes; `None` without `federation`, or where it is [`OFF`].
 ///
 /// # Errors
 /// When they cannot work.
 pub(crate) fn options<A>(config: &Config<A>) -> Result<Option<Options>, ConfigError> {
-    if config.federation.is_empty() {
+    if config.federation.is_empty() || config.federation == [OFF] {
         return Ok(None);
     }
     let name = config.cluster_name.as_deref().ok_or(ConfigError::NoClusterName)?;
@@ -182,4 +185,21 @@ pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("federation_rejected_misplaced", stats.rejected_misplaced),
         ("federation_rejected_overlapping", stats.rejected_overlapping),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn off_is_no_server() {
+        let config = |urls: &str| -> Config {
+            let text =
+                format!("federation = '{urls}'\ncluster_name = 'sh-1'\nfederation_key = '0123456789abcdef'");
+            toml::from_str(&text).unwrap()
+        };
+        assert!(options(&config("off")).unwrap().is_none());
+        config("off").validate().unwrap();
+        assert!(options(&config("nats://10.0.0.9")).unwrap().is_some());
+    }
 }

@@ -44,6 +44,7 @@ mod client_map;
 mod clock;
 mod config;
 mod config_builder;
+mod config_debug;
 mod config_error;
 // What only a simulation calls is unused, and out of reach, without the feature.
 #[cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]

@@ -56,7 +56,7 @@ pub(crate) fn open(
 /// its log.
 ///
 /// # Errors
-/// When one of them is not percent-encoded UTF-8.
+/// When one of them is not percent-encoded UTF-8, or there is a password without a user.
 fn login(address: ServerAddr) -> Result<(ServerAddr, ConnectOptions), Error> {
     let decoded = |text: &str| {
         let decoded = percent_decode_str(text).decode_utf8();
@@ -67,7 +67,8 @@ fn login(address: ServerAddr) -> Result<(ServerAddr, ConnectOptions), Error> {
     let options = match (user, password) {
         (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user, password),
         (Some(token), None) => ConnectOptions::with_token(token),
-        (None, _) => ConnectOptions::new(),
+        (None, None) => ConnectOptions::new(),
+        (None, Some(_)) => return Err(Error::Server("the URL has a password without a user".into())),
     };
     let mut url = address.into_inner();
     let is_taken_out = url.set_username("").and_then(|()| url.set_password(None)).is_ok();
@@ -130,5 +131,20 @@ async fn listen(
                 listening.send_replace(up && connected.flush().await.is_ok());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_login_is_taken_out_of_the_url_and_a_password_alone_is_none() {
+        let login = |url: &str| login(url.parse().unwrap());
+        for url in ["nats://me:secret@10.0.0.1", "nats://token@10.0.0.1", "nats://10.0.0.1"] {
+            assert!(!login(url).unwrap().0.as_url_str().contains('@'), "{url}");
+        }
+        let error = login("nats://:secret@10.0.0.1").err().unwrap();
+        assert!(!format!("{error:?}").contains("secret"));
     }
 }

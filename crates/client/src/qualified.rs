@@ -18,7 +18,8 @@ impl Gateway {
     /// there the address of this cluster's gateway may be another gateway's. Every call takes it in the place of the id, in
     /// the client's own cluster, too.
     ///
-    /// Returns the id as it is without a federation, if it is qualified already, and if nobody is known to have its gateway.
+    /// Returns the id as it is without a federation, if it is qualified already, if nobody or several other clusters are known to have a gateway
+    /// with its address, and if the gateway has no alias of its own (`docs/decisions/0014-qualified-ids.md`, collisions).
     pub fn qualified_id(&self, id: ClientId) -> ClientId {
         let Some(federation) = self.federation().filter(|_| !id.is_qualified()) else { return id };
         let alias = if self.links().read().contains_key(&id.gateway()) {
@@ -63,7 +64,20 @@ impl Gateway {
         })
     }
 
-    /// Returns those of these clients that other clusters may have, by ids that no cluster takes for those of its own clients.
+    /// Returns what brings qualified ids of other clusters' clients into the plain form that they have there, unless the own cluster has a gateway
+    /// with that address: the plain id would mean its client.
+    pub(crate) fn plain_form(&self) -> impl FnMut(ClientId) -> ClientId {
+        let links = self.links().all();
+        by_address(move |gateway| {
+            let federation = self.federation().filter(|_| ClientId::is_alias(gateway));
+            let found = federation.and_then(|federation| federation.find_gateway(gateway));
+            let there = found.map(|(_, there)| there).filter(|there| !links.contains_key(there));
+            there.unwrap_or(gateway)
+        })
+    }
+
+    /// Returns those of these clients that other clusters may have, by ids that no cluster takes for those of its own clients. An id whose gateway is
+    /// not found is left as it is: each cluster that has a gateway with its address takes it for one of its clients.
     pub(crate) fn for_other_clusters(&self, ids: Vec<ClientId>) -> Vec<ClientId> {
         let links = self.links().all();
         let address_there = |gateway: SocketAddrV4| {

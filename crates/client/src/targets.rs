@@ -177,12 +177,18 @@ pub(crate) fn without(
     except: &HashSet<ClientId>,
 ) -> impl Iterator<Item = ClientId> {
     let mut except = Cow::Borrowed(except);
+    let mut plain_form = None;
     if gateway.federation().is_some() {
         let mut one_form = gateway.one_form();
         ids.iter_mut().for_each(|id| *id = one_form(*id));
         except = Cow::Owned(except.iter().map(|id| one_form(*id)).collect());
+        // A plain id with an address that several clusters have is left as it is: it spares a client of each of them.
+        plain_form = (!except.is_empty()).then(|| gateway.plain_form());
     }
-    ids.into_iter().filter(move |id| !except.contains(id))
+    ids.into_iter().filter(move |id| {
+        let is_spared = |id: &ClientId| except.contains(id);
+        !is_spared(id) && !plain_form.as_mut().is_some_and(|plain_form| is_spared(&plain_form(*id)))
+    })
 }
 
 /// The uids as the wire has them.

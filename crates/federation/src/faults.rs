@@ -1,6 +1,6 @@
 //! [`Faults`]: why NATS is not connected, and what it refuses.
 //!
-//! `connection.rs` notes them as async-nats tells them, `federation.rs` makes sentences for an operator of them.
+//! `connection.rs` notes them as async-nats tells them, `federation.rs` shows them to an operator.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,8 +23,7 @@ impl Faults {
         is_new
     }
 
-    /// Notes an error of the server on a connection that stands: "Permissions Violation for …". Returns whether it is the first of
-    /// this connection.
+    /// Notes an error of the server: "Permissions Violation for …", "stale connection". Returns whether it is the first of this connection.
     pub(crate) fn note_refused(&self, why: String) -> bool {
         let mut known = self.known();
         let is_new = known.refused.is_none();
@@ -37,14 +36,20 @@ impl Faults {
         *self.known() = Known::default();
     }
 
-    /// Why NATS is not connected, as far as it is known.
-    pub(crate) fn not_connected(&self) -> Option<String> {
-        self.known().not_connected.clone()
-    }
-
-    /// What the server has refused last on this connection.
-    pub(crate) fn refused(&self) -> Option<String> {
-        self.known().refused.clone()
+    /// What an operator has to mend, in a sentence: why NATS is not connected, as far as it is known, or what the server has refused last on this
+    /// connection.
+    pub(crate) fn problem(&self, is_connected: bool) -> Option<String> {
+        let known = self.known();
+        if !is_connected {
+            let why = known.not_connected.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!(
+                "federation: NATS is not connected at the moment, other clusters are not reached{why}"
+            ));
+        }
+        let why = known.refused.as_ref()?;
+        let is_of_permissions = why.to_lowercase().contains("permissions violation");
+        let hint = if is_of_permissions { ", look at the permissions of its user" } else { "" };
+        Some(format!("federation: NATS refuses something{hint}: {why}"))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -62,13 +67,25 @@ mod tests {
         assert!(faults.note_not_connected("refused".into()));
         assert!(!faults.note_not_connected("refused".into()));
         assert!(faults.note_not_connected("timed out".into()));
-        assert_eq!(faults.not_connected().as_deref(), Some("timed out"));
+        assert!(faults.problem(false).unwrap().ends_with("other clusters are not reached: timed out"));
         faults.note_connected();
-        assert_eq!(faults.not_connected(), None);
+        assert!(faults.problem(false).unwrap().ends_with("other clusters are not reached"));
         assert!(faults.note_refused("Permissions Violation for Publish to a".into()));
         assert!(!faults.note_refused("Permissions Violation for Publish to b".into()));
-        assert!(faults.refused().unwrap().ends_with("to b"));
+        assert!(faults.problem(true).unwrap().ends_with("to b"));
         faults.note_connected();
-        assert_eq!(faults.refused(), None);
+        assert_eq!(faults.problem(true), None);
+    }
+
+    #[test]
+    fn permissions_are_named_where_they_are_violated_only() {
+        let problem = |why: &str| {
+            let faults = Faults::default();
+            faults.note_refused(why.into());
+            faults.problem(true).unwrap()
+        };
+        assert!(problem("Permissions Violation for Publish to a").contains("the permissions of its user"));
+        let other = problem("maximum connections exceeded");
+        assert!(!other.contains("permissions") && other.ends_with("exceeded"), "{other}");
     }
 }

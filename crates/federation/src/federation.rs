@@ -125,16 +125,7 @@ impl Federation {
             ));
         }
         problems.extend(self.shared.durable.iter().flat_map(Durable::problems));
-        let faults = &self.shared.faults;
-        if !self.shared.is_connected() {
-            let why = faults.not_connected().unwrap_or("the connection is not made yet".into());
-            problems
-                .push(format!("federation: NATS is not connected, other clusters are not reached: {why}"));
-        } else if let Some(why) = faults.refused() {
-            problems.push(format!(
-                "federation: NATS refuses something, look at the permissions of its user: {why}"
-            ));
-        }
+        problems.extend(self.shared.faults.problem(self.shared.is_connected()));
         let (unheld, all) = (self.shared.unheld.load(Ordering::Relaxed), Partition::COUNT);
         if unheld > 0 {
             problems.push(format!(
@@ -246,7 +237,11 @@ async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>)
             changed = connected.changed() => if changed.is_err() { return },
             _ = ticks.tick() => {
                 let now = shared.is_connected();
-                state.send_if_modified(|before| std::mem::replace(before, now) != now);
+                let is_new = state.send_if_modified(|before| std::mem::replace(before, now) != now);
+                if is_new && now {
+                    // Its event was dropped.
+                    shared.faults.note_connected();
+                }
                 if let Some(dropped) = drops.due(shared.counts.dropped(), shared.now_ms()) {
                     warn!(%dropped, "the federation has dropped messages that came over NATS");
                 }
@@ -276,7 +271,7 @@ async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
                 }
                 let Content::Cluster(presence) = envelope.content else { continue };
                 let cluster = envelope.cluster;
-                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, envelope.unix_ms, presence, shared.now_ms());
+                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, envelope.number, presence, shared.now_ms());
                 match heard {
                     Heard::Known => {}
                     Heard::Replayed => shared.counts.note(Rejection::Replayed),

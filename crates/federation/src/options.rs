@@ -186,7 +186,8 @@ impl Options {
         for text in &self.urls {
             let bad = || Error::Url(without_password(text));
             let address = text.parse::<ServerAddr>().map_err(|_| bad())?;
-            if address.is_websocket() {
+            let has_password_alone = address.username().is_none() && address.password().is_some();
+            if address.is_websocket() || has_password_alone {
                 return Err(bad());
             }
             if let Some(user) = address.username() {
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn contradictions_and_files_that_are_not_there_are_found_without_a_server() {
         let options = |url| options(url, "0123456789abcdef");
-        for url in ["ws://10.0.0.1", "wss://10.0.0.1", "http://10.0.0.1"] {
+        for url in ["ws://10.0.0.1", "wss://10.0.0.1", "http://10.0.0.1", "nats://:secret@10.0.0.1"] {
             assert!(matches!(options(url).validate(), Err(Error::Url(_))), "{url}");
         }
         let nkey = SecretKey::new(KeyPair::new_user().seed().unwrap());

@@ -270,7 +270,9 @@ impl Serving {
 
     fn announce(&mut self, is_leaving: bool) {
         let shared = &self.federation.shared;
-        let gateways = self.own_gateways.announced(self.own.gateways(), shared.now_ms());
+        // A gateway that goes meanwhile is connected, and not listed any more.
+        let connected = self.own.gateways();
+        let gateways = self.own_gateways.announced(connected, &self.own.listed(), shared.now_ms());
         let presence = Presence { gateways, is_leaving };
         shared.publish(shared.subjects.cluster(&shared.own), Content::Cluster(presence));
     }

@@ -137,7 +137,7 @@ impl Shared {
     /// Notes the time that another process has said.
     pub(crate) fn hear_time(&self, envelope: &Envelope) {
         if envelope.process != self.process {
-            self.clock().hear(envelope.process, envelope.unix_ms, unix_ms(), self.now_ms());
+            self.clock().hear(envelope.process, envelope.number, envelope.unix_ms, unix_ms(), self.now_ms());
         }
     }
 

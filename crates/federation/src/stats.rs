@@ -56,14 +56,14 @@ impl Counts {
         }
     }
 
-    /// The messages that were dropped, by the reason that a log line gives. What is of another cluster with an own address is not among
-    /// them: it is a problem that `status` names.
+    /// The messages that were dropped, by the reason that a log line gives. Those of clusters that have a gateway of the own cluster, or may have, are
+    /// not among them: that is a problem which `status` names.
     pub(crate) fn dropped(&self) -> Dropped<6> {
         [
             ("received too slowly", self.slow.get()),
             ("not signed with the key", self.unsigned.get()),
             ("unreadable", self.unreadable.get()),
-            ("older or newer than 30 s", self.stale.get()),
+            ("too old or too new", self.stale.get()),
             ("seen before", self.replayed.get()),
             ("misplaced", self.misplaced.get()),
         ]
@@ -132,7 +132,7 @@ pub struct Stats {
     pub rejected_unsigned: u64,
     /// Signed messages that no version of this program makes.
     pub rejected_unreadable: u64,
-    /// Messages that are older or newer than 30 s.
+    /// Messages that are too old, or too new: by more than 30 s, and through JetStream by more than a message in the stream may be old.
     pub rejected_stale: u64,
     /// Messages that were seen before.
     pub rejected_replayed: u64,

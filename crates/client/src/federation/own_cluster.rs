@@ -69,6 +69,11 @@ impl OwnCluster {
             .collect()
     }
 
+    /// The addresses of the gateways that the registers list, connected or not, and of those that are connected still.
+    pub fn listed(&self) -> Vec<SocketAddrV4> {
+        self.gateway.links().all().keys().copied().collect()
+    }
+
     /// Follows which groups and uids the own cluster has. One follower at a time gets the changes.
     pub fn names(&self) -> ClusterNames {
         ClusterNames::of(&self.gateway)

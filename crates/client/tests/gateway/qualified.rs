@@ -17,7 +17,7 @@ use gatewayworker_protocol::{Audience, Command, Pairing, Question};
 use crate::fake::{FakeGateway, listed, soon};
 use crate::text;
 
-/// The other cluster. Its gateway has the address of the own one.
+/// The other cluster. Its gateway has the address of the own one, if nothing else is said.
 #[derive(Debug)]
 struct Far {
     gateway: SocketAddrV4,
@@ -75,8 +75,8 @@ impl Federation for Far {
         (gateway == self.gateway).then_some(alias)
     }
 
-    fn address_in_ids(&self, _: &ClusterName, gateway: SocketAddrV4, is_own: bool) -> Option<SocketAddrV4> {
-        assert!(is_own && gateway == self.gateway);
+    fn address_in_ids(&self, _: &ClusterName, gateway: SocketAddrV4, _: bool) -> Option<SocketAddrV4> {
+        assert_eq!(gateway, self.gateway);
         Some(self.alias())
     }
 
@@ -106,8 +106,18 @@ impl Federation for Far {
 /// The own gateway, a handle, and the other cluster. The gateways of both answer questions so.
 async fn two_clusters(answer: &'static str) -> (FakeGateway, Gateway, Arc<Far>) {
     let own = FakeGateway::start().await;
+    let address = own.address;
+    two_clusters_with(own, address, answer).await
+}
+
+/// The same with another address of the other cluster's gateway. Its ids are qualified, as if a third cluster had the address, too.
+async fn two_clusters_with(
+    own: FakeGateway,
+    far: SocketAddrV4,
+    answer: &'static str,
+) -> (FakeGateway, Gateway, Arc<Far>) {
     own.answer_with(move |_| Some(answer.as_bytes().to_vec()));
-    let far = Far { gateway: own.address, answer, told: Mutex::default(), asked: Mutex::default() };
+    let far = Far { gateway: far, answer, told: Mutex::default(), asked: Mutex::default() };
     let far = Arc::new(far);
     let federation: Arc<dyn Federation> = far.clone();
     let gateway = Gateway::following(listed(&[own.address]).1)
@@ -169,6 +179,21 @@ async fn a_send_to_a_uid_spares_the_excepted_client_and_not_the_one_with_the_sam
     gateway.send_to_uid(["u"], "m").except([far.id(7)]).await.unwrap();
     assert_eq!(told_all(&mut own, &gateway).await, [send()]);
     assert_eq!(far.told(), []);
+}
+
+#[tokio::test]
+async fn a_plain_id_with_an_address_that_other_clusters_share_spares_their_clients() {
+    let shared = "10.9.9.9:2300".parse().unwrap();
+    let (mut own, gateway, far) = two_clusters_with(FakeGateway::start().await, shared, U).await;
+    let send = || Command::SendToAll { to: Audience::Only(vec![7]), message: text("m") };
+    let spared = ClientId::new(shared, 7);
+    gateway.close_uid(["u"]).except([spared]).await.unwrap();
+    gateway.send_to_uid(["u"], "m").except([spared]).await.unwrap();
+    assert_eq!(told_all(&mut own, &gateway).await, [kick(7), send()]);
+    assert_eq!(far.told(), []);
+    gateway.close_uid(["u"]).except([ClientId::new(shared, 8)]).await.unwrap();
+    assert_eq!(told_all(&mut own, &gateway).await, [kick(7)]);
+    assert_eq!(far.told(), [far.at_gateway(kick(7))]);
 }
 
 #[tokio::test]
@@ -281,7 +306,7 @@ async fn a_gateway_has_an_instance_while_the_worker_is_attached_to_it() {
     assert_eq!(own.gateways(), listed(Some(7)));
     worker.end_call_link(fake.address, 1);
     soon(end.ended()).await;
-    assert_eq!(own.gateways(), []);
+    assert_eq!((own.gateways(), own.listed()), (vec![], vec![fake.address]));
     soon(worker.gateway().connected(fake.address)).await;
     assert_eq!(own.gateways(), listed(None), "it may be another process now");
 }

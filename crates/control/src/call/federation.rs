@@ -1,10 +1,11 @@
 //! How `call` reaches other clusters: as the workers of its cluster do. The settings are flags, by the same variables as the worker's; then
 //! those of the file `environment` and of `businessworker.toml`, where `call` reads its registers and its key from there, too.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gatewayworker_client::SecretKey;
 use gatewayworker_client::federation::Federation as Port;
 use gatewayworker_daemon::one_or_many;
@@ -17,7 +18,7 @@ use crate::cluster_access::{AccessFlags, EnvironmentFile, read_settings};
 const OFF: &str = "off";
 
 /// How a call reaches other clusters.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(next_help_heading = "Other clusters")]
 #[group(skip)]
 pub(super) struct Flags {
@@ -102,7 +103,7 @@ pub(super) struct Flags {
 }
 
 /// The settings of one source. An empty one is not set.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Settings {
     #[serde(deserialize_with = "one_or_many")]
@@ -116,6 +117,13 @@ struct Settings {
     federation_certificate: Option<PathBuf>,
     federation_certificate_key: Option<PathBuf>,
     federation_durable: Option<bool>,
+}
+
+impl fmt::Debug for Flags {
+    /// Without the URLs: they may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flags").field("cluster_name", &self.cluster_name).finish_non_exhaustive()
+    }
 }
 
 impl Flags {
@@ -142,6 +150,12 @@ impl Flags {
         let settings = self.settings().or(Settings::of(&environment)).or(of_file);
         if settings.federation.is_empty() || settings.federation == [OFF] {
             return Ok(None);
+        }
+        if let Some(text) = environment.federation.get("FEDERATION_DURABLE")
+            && text.parse::<bool>().is_err()
+        {
+            // A worker with it does not start either.
+            bail!("GATEWAYWORKER_FEDERATION_DURABLE = {text:?}: give true or false");
         }
         let unreadable = environment.unreadable.filter(|_| settings.federation_key.is_empty());
         settings.options().map(Some).map_err(|error| match unreadable {
@@ -228,11 +242,18 @@ impl Settings {
     fn options(self) -> anyhow::Result<Options> {
         let name = self.cluster_name.context("cluster_name: federation needs the name of the own cluster")?;
         let nkey = Some(self.federation_nkey).filter(|seed| !seed.is_empty());
+        let certificate = match (self.federation_certificate, self.federation_certificate_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => bail!(
+                "federation_certificate and federation_certificate_key belong together: set both or none"
+            ),
+        };
         let mut options = Options::new(self.federation, name.parse()?, self.federation_key)
             .with_credentials(self.federation_credentials)
             .with_nkey(nkey)
             .with_ca(self.federation_ca)
-            .with_certificate(self.federation_certificate.zip(self.federation_certificate_key))
+            .with_certificate(certificate)
             .with_durable(self.federation_durable.unwrap_or(false));
         if let Some(prefix) = self.federation_prefix {
             options = options.with_prefix(prefix);
@@ -306,5 +327,34 @@ mod tests {
         assert!(options(&[nameless], &[]).unwrap().starts_with("cluster_name: "));
         let keyless = ("businessworker.toml", "federation = 'nats://10.0.0.9'\ncluster_name = 'sh-1'");
         assert!(options(&[keyless], &[]).unwrap().starts_with("federation_key: "));
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        let arguments = ["call", "--federation", "nats://me:hunter2@10.0.0.9", "--cluster-name", "sh-1"];
+        let shown = format!("{:?}", Cli::parse_from(arguments).federation);
+        assert!(shown.contains("sh-1") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        for key in ["federation_certificate", "federation_certificate_key"] {
+            let alone = format!("{}{key} = '/etc/one.pem'\n", FILE.1);
+            let error = options(&[(FILE.0, &alone)], &[]).unwrap();
+            assert!(error.ends_with("belong together: set both or none"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_true_nor_false_is_refused_where_there_is_a_federation() {
+        let environment = ("environment", "GATEWAYWORKER_FEDERATION_DURABLE=1\n");
+        let error = options(&[FILE, environment], &[]).unwrap();
+        assert!(error.starts_with("GATEWAYWORKER_FEDERATION_DURABLE = \"1\": "), "{error}");
+        assert_eq!(options(&[environment], &[]), None);
+        assert!(
+            options(&[FILE, ("environment", "GATEWAYWORKER_FEDERATION_DURABLE=true\n")], &[])
+                .unwrap()
+                .contains("sh-1")
+        );
     }
 }

@@ -46,7 +46,30 @@ impl DaemonStatus {
     pub(super) fn notices(&self) -> Vec<String> {
         let ready = self.processes.iter().filter(|process| process.state == "ready");
         let mut notices: Vec<_> = ready.flat_map(|process| process.status.notices.clone()).collect();
+        notices.sort();
         notices.dedup();
         notices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_of_several_processes_is_there_once() {
+        let process = |notices: &[&str]| ProcessStatus {
+            process_id: 1,
+            state: "ready",
+            since: Instant::now(),
+            addresses: Vec::new(),
+            status: ChildStatus {
+                notices: notices.iter().map(|notice| (*notice).into()).collect(),
+                ..ChildStatus::default()
+            },
+        };
+        let processes = vec![process(&["b", "a"]), process(&["b", "a"]), process(&["b"])];
+        let daemon = DaemonStatus { name: "businessworker", restarts: 0, processes };
+        assert_eq!(daemon.notices(), ["a", "b"]);
     }
 }

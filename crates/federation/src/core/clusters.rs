@@ -40,8 +40,8 @@ pub(crate) struct Clusters {
     own_gateways: BTreeMap<SocketAddrV4, u64>,
     gateways: GatewayTable,
     same_gateways: SameGateways,
-    /// When each other cluster has last said something by its own clock, in unix ms, and when that was heard: what is played again is older.
-    said: BTreeMap<ClusterName, (u64, u64)>,
+    /// The highest number of each process, and when it was heard: what is played again has one that is not higher. Times of two clocks tell nothing.
+    numbers: BTreeMap<u64, (u64, u64)>,
     /// What the processes that announce the own cluster say.
     own_presences: BTreeMap<u64, OwnPresence>,
     /// Clusters that have a gateway that the own cluster has now, or may have.
@@ -72,7 +72,7 @@ pub(crate) enum Heard {
     Known,
     /// The cluster was not known.
     New,
-    /// The cluster has said something later before.
+    /// The process has said it, or something later, before.
     Replayed,
     /// The cluster has a gateway that the own cluster has, too, or may have.
     Overlaps,
@@ -86,7 +86,7 @@ impl Clusters {
             own_gateways: BTreeMap::new(),
             gateways: GatewayTable::default(),
             same_gateways: SameGateways::default(),
-            said: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             own_presences: BTreeMap::new(),
             overlapping: BTreeSet::new(),
             reported: BTreeSet::new(),
@@ -118,12 +118,12 @@ impl Clusters {
         self.connected_ms.and(since).map(|since_ms| since_ms + LISTEN_MS)
     }
 
-    /// Notes what a process has said of its cluster, at this time of its clock.
+    /// Notes what a process has said of its cluster, with the number that it has given to it.
     pub(crate) fn hear(
         &mut self,
         cluster: ClusterName,
         process: u64,
-        said_unix_ms: u64,
+        number: u64,
         presence: Presence,
         now_ms: u64,
     ) -> Heard {
@@ -141,11 +141,11 @@ impl Clusters {
             }
             return Heard::Known;
         }
-        let (latest, at_ms) = self.said.entry(cluster.clone()).or_default();
-        if said_unix_ms < *latest {
+        let (highest, heard_ms) = self.numbers.entry(process).or_default();
+        if number <= *highest {
             return Heard::Replayed;
         }
-        (*latest, *at_ms) = (said_unix_ms, now_ms);
+        (*highest, *heard_ms) = (number, now_ms);
         if presence.is_leaving {
             self.others.remove(&cluster);
             self.find_gateways(now_ms);
@@ -200,7 +200,7 @@ impl Clusters {
         if self.connected_ms.is_none() {
             return Vec::new();
         }
-        self.said.retain(|_, (_, at_ms)| now_ms < *at_ms + FORGET_MS);
+        self.numbers.retain(|_, (_, heard_ms)| now_ms < *heard_ms + FORGET_MS);
         self.own_gateways.retain(|_, seen_ms| now_ms < *seen_ms + FORGET_MS);
         let silent = self.others.iter().filter(|(_, cluster)| now_ms >= cluster.heard_ms + FORGET_MS);
         let silent: Vec<_> = silent.map(|(name, _)| name.clone()).collect();
@@ -352,6 +352,12 @@ mod tests {
         })
     }
 
+    /// A number for what a process says next.
+    fn next() -> u64 {
+        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn connected() -> Clusters {
         let mut clusters = Clusters::new(name("own"));
         clusters.set_connected(true, 0);
@@ -361,15 +367,15 @@ mod tests {
     #[test]
     fn a_gateway_is_found_at_the_cluster_that_says_so_but_never_one_of_the_own_cluster() {
         let mut clusters = connected();
-        assert_eq!(clusters.hear(name("a"), 1, 1, has(&[1, 2]), 0), Heard::New);
-        clusters.hear(name("b"), 1, 1, has(&[2, 3]), 0);
-        clusters.hear(name("own"), 1, 1, has(&[3]), 0);
+        assert_eq!(clusters.hear(name("a"), 1, next(), has(&[1, 2]), 0), Heard::New);
+        clusters.hear(name("b"), 1, next(), has(&[2, 3]), 0);
+        clusters.hear(name("own"), 1, next(), has(&[3]), 0);
         // It is remembered when it has stopped.
-        clusters.hear(name("own"), 1, 1, has(&[4]), 0);
+        clusters.hear(name("own"), 1, next(), has(&[4]), 0);
         let a = Some(name("a"));
         assert_eq!([1, 2, 3, 4, 5].map(|port| found(&clusters, port)), [a.clone(), a, None, None, None]);
         // In the end the address may be another cluster's.
-        clusters.hear(name("b"), 1, 1, has(&[2, 3]), FORGET_MS);
+        clusters.hear(name("b"), 1, next(), has(&[2, 3]), FORGET_MS);
         clusters.forget(FORGET_MS);
         assert_eq!(found(&clusters, 3), Some(name("b")));
     }
@@ -387,7 +393,7 @@ mod tests {
         let own = Slot::of(&name("own"));
         assert_eq!(clusters.slots(Destination::All, KNOW_MS), Slots::ALL.without(own));
         let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == own).unwrap();
-        clusters.hear(neighbour, 1, 1, has(&[]), KNOW_MS);
+        clusters.hear(neighbour, 1, next(), has(&[]), KNOW_MS);
         assert_eq!(clusters.slots(Destination::All, KNOW_MS), Slots::ALL);
     }
 
@@ -399,7 +405,7 @@ mod tests {
         let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == Slot::of(&a));
         let neighbour = neighbour.unwrap();
         for cluster in [&a, &b, &neighbour] {
-            clusters.hear(cluster.clone(), 1, 1, has(&[]), 0);
+            clusters.hear(cluster.clone(), 1, next(), has(&[]), 0);
         }
         let names = [Name::group(b"room")];
         let slots = |has: &[&ClusterName], now_ms| {
@@ -420,7 +426,7 @@ mod tests {
     #[test]
     fn a_silent_cluster_is_forgotten_after_a_while_and_not_while_nats_is_away() {
         let mut clusters = connected();
-        clusters.hear(name("a"), 1, 1, has(&[1]), 0);
+        clusters.hear(name("a"), 1, next(), has(&[1]), 0);
         clusters.set_connected(false, 1_000);
         assert!(clusters.forget(2 * FORGET_MS).is_empty());
         clusters.set_connected(true, 2 * FORGET_MS);
@@ -433,41 +439,41 @@ mod tests {
     #[test]
     fn a_cluster_that_leaves_is_forgotten_at_once() {
         let mut clusters = connected();
-        clusters.hear(name("a"), 1, 1, has(&[1]), 0);
-        clusters.hear(name("a"), 1, 1, Presence { is_leaving: true, ..has(&[1]) }, 1);
+        clusters.hear(name("a"), 1, next(), has(&[1]), 0);
+        clusters.hear(name("a"), 1, next(), Presence { is_leaving: true, ..has(&[1]) }, 1);
         assert_eq!((clusters.others().count(), found(&clusters, 1)), (0, None));
     }
 
     #[test]
     fn a_cluster_with_a_gateway_of_the_own_cluster_overlaps_while_both_have_it() {
         let mut clusters = connected();
-        clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
-        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2, 9]), 0), Heard::Overlaps);
-        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2, 9]), 1), Heard::Known, "it is said once");
+        clusters.hear(name("own"), 1, next(), has(&[1, 2]), 0);
+        assert_eq!(clusters.hear(name("renamed"), 2, next(), has(&[1, 2, 9]), 0), Heard::Overlaps);
+        assert_eq!(clusters.hear(name("renamed"), 2, next(), has(&[1, 2, 9]), 1), Heard::Known, "once");
         assert!(clusters.overlaps(&name("renamed")));
         assert_eq!(clusters.find_gateway(gateway(9)), None, "it would drop what is said to its clients");
-        assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 0), Heard::New);
-        clusters.hear(name("own"), 1, 1, has(&[1, 2, 3]), 0);
+        assert_eq!(clusters.hear(name("a"), 3, next(), has(&[3]), 0), Heard::New);
+        clusters.hear(name("own"), 1, next(), has(&[1, 2, 3]), 0);
         assert_eq!(
-            clusters.hear(name("a"), 3, 1, has(&[3]), 1),
+            clusters.hear(name("a"), 3, next(), has(&[3]), 1),
             Heard::Overlaps,
             "the own cluster was heard later"
         );
-        clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
+        clusters.hear(name("own"), 1, next(), has(&[1, 2]), 0);
         assert_eq!(clusters.overlapping().collect::<Vec<_>>(), [&name("renamed")]);
         // A gateway may move to another cluster.
-        clusters.hear(name("own"), 1, 1, has(&[1]), 1);
-        clusters.hear(name("renamed"), 2, 1, has(&[2]), 1);
+        clusters.hear(name("own"), 1, next(), has(&[1]), 1);
+        clusters.hear(name("renamed"), 2, next(), has(&[2]), 1);
         assert_eq!(clusters.overlapping().count(), 0);
     }
 
     #[test]
     fn two_clusters_of_one_name_are_found_and_a_change_of_the_announcing_worker_is_none() {
         let mut clusters = connected();
-        clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
-        clusters.hear(name("own"), 2, 1, has(&[2, 3]), 0);
+        clusters.hear(name("own"), 1, next(), has(&[1, 2]), 0);
+        clusters.hear(name("own"), 2, next(), has(&[2, 3]), 0);
         assert!(!clusters.own_name_is_used_twice(0));
-        clusters.hear(name("own"), 3, 1, has(&[7]), 1);
+        clusters.hear(name("own"), 3, next(), has(&[7]), 1);
         assert!(clusters.own_name_is_used_twice(1));
         assert!(!clusters.own_name_is_used_twice(OWN_MS));
     }
@@ -480,7 +486,7 @@ mod tests {
         clusters.hear(name("a"), 1, 20, leaving(), 1);
         assert_eq!(clusters.hear(name("a"), 1, 10, has(&[1]), 2), Heard::Replayed);
         assert_eq!(clusters.others().count(), 0);
-        assert_eq!(clusters.hear(name("a"), 2, 30, has(&[1]), 3), Heard::New);
+        assert_eq!(clusters.hear(name("a"), 2, 5, has(&[1]), 3), Heard::New, "it counts for itself");
         assert_eq!(clusters.hear(name("a"), 1, 20, leaving(), 4), Heard::Replayed);
         assert_eq!(clusters.others().count(), 1);
     }
@@ -491,7 +497,7 @@ mod tests {
         assert_eq!(clusters.all_heard_at_ms(), Some(LISTEN_MS));
         clusters.set_connected(true, 5_000);
         assert_eq!(clusters.all_heard_at_ms(), Some(5_000 + LISTEN_MS));
-        clusters.hear(name("a"), 1, 1, has(&[1]), 5_000);
+        clusters.hear(name("a"), 1, next(), has(&[1]), 5_000);
         assert_eq!(clusters.all_heard_at_ms(), Some(LISTEN_MS));
         clusters.set_connected(false, 6_000);
         assert_eq!(clusters.all_heard_at_ms(), None);

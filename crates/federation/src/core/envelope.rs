@@ -169,7 +169,7 @@ impl Content {
             Self::Answer { answer, .. } => answer.len(),
             Self::Worker(_) | Self::NamesWanted => 0,
             Self::Names(update) => update.capacity(),
-            Self::Cluster(presence) => presence.gateways.len() * 6,
+            Self::Cluster(presence) => presence.gateways.len() * 14,
             Self::Bundle(bundle) => bundle.capacity(),
         }
     }

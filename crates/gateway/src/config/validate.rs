@@ -3,10 +3,10 @@
 //! Each error names the key, its value, and what to write. `serve` and `--check-config` call it. Files
 //! and sockets are checked elsewhere.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use gatewayworker_daemon::{check_address, check_exposure};
-use gatewayworker_protocol::MAX_FRAME_LEN;
+use gatewayworker_protocol::{ClientId, MAX_FRAME_LEN};
 
 use super::{Config, ConfigError, LanIp, ListenerConfig, TraceParent};
 use crate::access::AccessPolicy;
@@ -31,8 +31,9 @@ impl Config {
             let consequence = "no worker could find this gateway";
             return Err(ConfigError::Empty { key: "register_address", consequence });
         }
+        // An id with an address of 240.0.0.0/4 would be taken for a qualified one. Broadcast is there, too.
         if let LanIp::Address(address) = self.lan_ip
-            && (address.is_unspecified() || address.is_broadcast())
+            && (address.is_unspecified() || ClientId::is_alias(SocketAddrV4::new(address, 0)))
         {
             return Err(ConfigError::LanIp(address));
         }
@@ -306,8 +307,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unspecified_lan_ip_is_refused() {
-        let config = Config { lan_ip: Ipv4Addr::UNSPECIFIED.into(), ..Config::default() };
-        assert!(config.validated().unwrap_err().to_string().contains("lan_listen"));
+    fn a_lan_ip_that_no_host_has_is_refused() {
+        for none in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::new(240, 0, 0, 1)] {
+            let config = Config { lan_ip: none.into(), ..Config::default() };
+            assert!(config.validated().unwrap_err().to_string().contains("lan_listen"), "{none}");
+        }
     }
 }
