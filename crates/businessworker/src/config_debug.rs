@@ -8,7 +8,7 @@ use crate::Config;
 use crate::config::Flags;
 
 macro_rules! debug_without_urls {
-    ($name:literal, $self:ident, $f:ident, $urls:expr, { $($before:ident)* federation $($after:ident)* }) => {{
+    ($name:literal, $self:ident, $f:ident, $urls:expr, [$($before:ident)*] federation [$($after:ident)*]) => {{
         let Self { $($before,)* federation: _, $($after,)* } = $self;
         $f.debug_struct($name)
             $(.field(stringify!($before), $before))*
@@ -20,25 +20,27 @@ macro_rules! debug_without_urls {
 
 impl<A: fmt::Debug> fmt::Debug for Config<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_without_urls!("Config", self, f, self.federation.len(), {
+        debug_without_urls!("Config", self, f, self.federation.len(), [
             name worker_id register_address secret_key concurrency question_timeout_ms slow_handler_warning_ms
             handler_timeout_ms shutdown_timeout_ms link_ping_interval_ms link_timeout_ms interest
-            gateway_lost_after_ms unix_links threads metrics_listen federation cluster_name federation_key
-            federation_prefix federation_credentials federation_nkey federation_ca federation_certificate
+            gateway_lost_after_ms unix_links threads metrics_listen
+        ] federation [
+            cluster_name federation_key federation_prefix federation_credentials federation_nkey federation_ca federation_certificate
             federation_certificate_key federation_durable link_tls admin http app
-        })
+        ])
     }
 }
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_without_urls!("Flags", self, f, self.federation.as_ref().map_or(0, Vec::len), {
+        debug_without_urls!("Flags", self, f, self.federation.as_ref().map_or(0, Vec::len), [
             name worker_id register_address secret_key concurrency question_timeout_ms slow_handler_warning_ms
             handler_timeout_ms shutdown_timeout_ms link_ping_interval_ms link_timeout_ms interest
-            gateway_lost_after_ms unix_links threads metrics_listen federation cluster_name federation_key
-            federation_prefix federation_credentials federation_nkey federation_ca federation_certificate
+            gateway_lost_after_ms unix_links threads metrics_listen
+        ] federation [
+            cluster_name federation_key federation_prefix federation_credentials federation_nkey federation_ca federation_certificate
             federation_certificate_key federation_durable http admin link_tls
-        })
+        ])
     }
 }
 
