@@ -1,8 +1,9 @@
 //! [`Durable`]: sends to other clusters that go through JetStream.
 //!
 //! A call is kept ([`DurableQueue`]) and `sending.rs` publishes it until JetStream has stored it. In another cluster `receiving.rs` reads the stream and
-//! acknowledges what the own gateways were told. `stream.rs` finds the stream, or makes it. Questions and announcements do not go this way.
+//! acknowledges what the own gateways were told (`acknowledging.rs`). `stream.rs` finds the stream, or makes it. Questions and announcements do not go this way.
 
+mod acknowledging;
 mod receiving;
 mod sending;
 mod stream;
