@@ -158,7 +158,7 @@ impl Federation {
 
 impl port::Federation for Federation {
     fn max_call_len(&self) -> usize {
-        self.shared.max_call_len()
+        self.shared.max_sent_len()
     }
 
     fn find_gateway(&self, gateway: SocketAddrV4) -> Option<(ClusterName, SocketAddrV4)> {
