@@ -103,6 +103,26 @@ impl KnownNames {
         }
     }
 
+    /// Whether a cluster may have one of the names by what is new of it.
+    pub(crate) fn may_have_now(
+        &self,
+        cluster: &ClusterName,
+        news: &News,
+        names: &[Name],
+        now_ms: u64,
+    ) -> bool {
+        let gateways = match news {
+            News::None => return false,
+            News::More(gateways) => gateways,
+            News::Other => return self.may_have(cluster, names, now_ms),
+        };
+        let filters = self.clusters.get(cluster).and_then(|cluster| cluster.trusted(now_ms));
+        filters.is_none_or(|filters| {
+            let mut changed = gateways.iter().filter_map(|gateway| filters.get(gateway));
+            changed.any(|filter| names.iter().any(|name| filter.may_have(*name)))
+        })
+    }
+
     /// Takes what the announcing worker of a cluster says. `is_used` says whether this process wants to know everything.
     pub(crate) fn hear(
         &mut self,
@@ -114,7 +134,8 @@ impl KnownNames {
     ) -> Heard {
         let room = MAX_BYTES.saturating_sub(self.bytes_of_others(name));
         let Some(cluster) = self.cluster(name) else { return Heard::Taken { news: News::None, asks: false } };
-        let was_trusted = cluster.trusted(now_ms).is_some();
+        // Also one that is not fresh any more: it was when calls of the last moment have left the cluster out.
+        let was_known = cluster.is_complete && matches!(cluster.summary, Summary::Known { .. });
         let mut news = news(&update.step);
         match cluster.last {
             Some(last) if last.process == said.process => {
@@ -141,7 +162,7 @@ impl KnownNames {
         if asks {
             cluster.ask_at_ms = now_ms + ASK_MS;
         }
-        if was_trusted && cluster.trusted(now_ms).is_none() {
+        if was_known && cluster.trusted(now_ms).is_none() {
             news = News::Other;
         }
         Heard::Taken { news, asks }
@@ -193,8 +214,9 @@ impl Cluster {
         let NamesUpdate { number, step, .. } = update;
         match &mut self.summary {
             Summary::Known { number: known, filters, incoming } => match step {
-                // Others have asked for it.
-                Step::Snapshot { .. } => Ok(()),
+                // Others have asked for it. If it is newer, a change was lost.
+                Step::Snapshot { .. } if number == *known => Ok(()),
+                Step::Snapshot { .. } => Err(Broken),
                 step if number == *known + u64::from(step.is_change()) => {
                     *known = number;
                     apply(step, filters, incoming, room)
@@ -248,11 +270,7 @@ impl Snapshot {
 /// What a step means for calls that have left the cluster out, where the summary is trusted before and after it.
 fn news(step: &Step) -> News {
     match step {
-        Step::Names(all) => {
-            let mut names: Vec<_> = all.iter().flat_map(|(_, names)| names).copied().collect();
-            names.sort_unstable();
-            News::Names(names)
-        }
+        Step::Names(all) => News::More(all.iter().map(|(gateway, _)| *gateway).collect()),
         Step::Part(part) if part.offset as usize + part.bits.len() == part.len as usize => News::Other,
         Step::Alive | Step::Part(_) | Step::Gone(_) | Step::Snapshot { .. } => News::None,
     }

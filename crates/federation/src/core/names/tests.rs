@@ -229,7 +229,8 @@ impl World {
                             self.wants.push(self.now_ms + MAX_DELAY_MS);
                         }
                         let Hearer { known, kept, missed, .. } = hearer;
-                        let may_have = |names: &[Name]| known.may_have(&cluster(), names, self.now_ms);
+                        let may_have =
+                            |names: &[Name]| known.may_have_now(&cluster(), &news, names, self.now_ms);
                         let late = kept.take(Slot::of(&cluster()), &news, may_have, self.now_ms);
                         missed.retain(|(_, call)| !late.contains(call));
                     }
@@ -429,6 +430,97 @@ fn what_has_left_a_cluster_out_goes_there_if_its_names_come_or_are_not_known_any
         world.run(KEPT_MS - STEP_MS);
         assert_eq!(world.hearers[0].missed.is_empty(), is_late, "{case}");
     }
+}
+
+#[test]
+fn what_has_left_a_cluster_out_goes_there_if_its_names_are_in_the_filter_by_the_bits_of_another() {
+    let mut world = World::new(1);
+    (0..4_000).for_each(|number| world.gateways.join(gateway(1), number, 0));
+    world.run(1_000);
+    let before = &world.gateways.gateways[&gateway(1)].filter;
+    let (new, other) = (4_000..8_000)
+        .find_map(|new| {
+            let mut after = before.clone();
+            after.insert(name(new));
+            let is_other =
+                |other: &u64| *other != new && !before.may_have(name(*other)) && after.may_have(name(*other));
+            Some((new, (8_000..9_000).find(is_other)?)).filter(|_| !before.may_have(name(new)))
+        })
+        .unwrap();
+    // Its gateway has not told of it, as its filter had it already.
+    world.gateways.gateways.get_mut(&gateway(1)).unwrap().members.insert(other, 0);
+    world.send(0, other);
+    assert_eq!(world.hearers[0].missed.len(), 1);
+    world.gateways.join(gateway(1), new, 0);
+    world.run(KEPT_MS - STEP_MS);
+    assert!(world.hearers[0].missed.is_empty());
+}
+
+/// A process that knows the cluster by a snapshot with one gateway, as of change 1 and the time 0.
+fn knows() -> KnownNames {
+    let mut known = KnownNames::default();
+    hear(&mut known, 1, 1, snapshot(), 0);
+    assert!(!known.may_have(&cluster(), &[name(1)], 0));
+    known
+}
+
+fn snapshot() -> Step {
+    let part = FilterPart { gateway: gateway(1), len: 4096, offset: 0, bits: vec![0; 4096].into() };
+    Step::Snapshot { gateways: 1, part }
+}
+
+/// Hears the `said`th message, with this change.
+fn hear(known: &mut KnownNames, said: u64, number: u64, step: Step, now_ms: u64) -> Heard {
+    let update = NamesUpdate { number, is_complete: true, step };
+    known.hear(&cluster(), Said { process: 1, number: said, unix_ms: 1 }, update, true, now_ms)
+}
+
+#[test]
+fn a_snapshot_for_others_shows_that_a_change_was_lost() {
+    let mut known = knows();
+    hear(&mut known, 2, 1, snapshot(), 100);
+    assert!(!known.may_have(&cluster(), &[name(1)], 100));
+    hear(&mut known, 4, 2, snapshot(), 200);
+    assert!(known.may_have(&cluster(), &[name(1)], 200));
+}
+
+#[test]
+fn what_has_left_a_cluster_out_at_the_end_of_its_trust_goes_there_if_a_change_was_lost() {
+    let mut known = knows();
+    assert!(!known.may_have(&cluster(), &[name(1)], FRESH_MS - 50));
+    let heard = hear(&mut known, 3, 2, Step::Alive, FRESH_MS + 50);
+    assert_eq!(heard, Heard::Taken { news: News::Other, asks: true });
+}
+
+/// A gateway with a filter of some length.
+struct OneGateway {
+    len: usize,
+}
+
+impl NamesSource for OneGateway {
+    fn take(&mut self) -> NamesChange {
+        NamesChange::new(vec![gateway(1)], true)
+    }
+
+    fn filters(&mut self) -> Vec<(SocketAddrV4, Bytes)> {
+        vec![(gateway(1), vec![0; self.len].into())]
+    }
+}
+
+#[test]
+fn a_snapshot_that_would_leave_sends_no_room_is_not_said() {
+    let mut announcer = Announcer::default();
+    announcer.set_announcing(true, 100_000);
+    let mut source = OneGateway { len: 16 << 20 };
+    let mut snapshots = |source: &mut OneGateway, now_ms| {
+        announcer.want();
+        let updates = announcer.advance(source, MAX_PART, now_ms);
+        updates.iter().filter(|update| matches!(update.step, Step::Snapshot { .. })).count()
+    };
+    assert_eq!(snapshots(&mut source, 100_100), 0);
+    source.len = 4096;
+    assert_eq!(snapshots(&mut source, 159_000), 0, "it is not looked for all the time");
+    assert_eq!(snapshots(&mut source, 160_200), 1);
 }
 
 #[test]
