@@ -243,7 +243,13 @@ async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>)
     let mut drops = DropReport::new();
     loop {
         tokio::select! {
-            changed = connected.changed() => if changed.is_err() { return },
+            changed = connected.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // It may be connected anew since it was last looked.
+                was_connected = None;
+            }
             _ = ticks.tick() => {
                 let now = shared.is_connected();
                 state.send_if_modified(|before| std::mem::replace(before, now) != now);
