@@ -217,3 +217,43 @@ fn messages(names: Vec<(SocketAddrV4, Vec<Name>)>, max_len: usize) -> Vec<Vec<(S
     }
     messages
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 1);
+
+    /// A gateway with a filter of some length.
+    struct OneGateway {
+        len: usize,
+    }
+
+    impl NamesSource for OneGateway {
+        fn take(&mut self) -> NamesChange {
+            NamesChange::new(vec![GATEWAY], true)
+        }
+
+        fn filters(&mut self) -> Vec<(SocketAddrV4, Bytes)> {
+            vec![(GATEWAY, vec![0; self.len].into())]
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_would_leave_sends_no_room_is_not_said() {
+        let mut announcer = Announcer::default();
+        announcer.set_announcing(true, 100_000);
+        let mut source = OneGateway { len: 16 << 20 };
+        let mut snapshots = |source: &mut OneGateway, now_ms| {
+            announcer.want();
+            let updates = announcer.advance(source, MAX_PART, now_ms);
+            updates.iter().filter(|update| matches!(update.step, Step::Snapshot { .. })).count()
+        };
+        assert_eq!(snapshots(&mut source, 100_100), 0);
+        source.len = 4096;
+        assert_eq!(snapshots(&mut source, 159_000), 0, "it is not looked for all the time");
+        assert_eq!(snapshots(&mut source, 160_200), 1);
+    }
+}

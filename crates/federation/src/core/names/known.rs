@@ -329,3 +329,49 @@ fn take_part(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> ClusterName {
+        "a".parse().unwrap()
+    }
+
+    /// A process that knows the cluster by a snapshot with one gateway, as of change 1 and the time 0.
+    fn knows() -> KnownNames {
+        let mut known = KnownNames::default();
+        hear(&mut known, 1, 1, snapshot(), 0);
+        assert!(!known.may_have(&cluster(), &[Name::from_bits(1)], 0));
+        known
+    }
+
+    fn snapshot() -> Step {
+        let gateway = SocketAddrV4::new([10, 0, 0, 1].into(), 1);
+        let part = FilterPart { gateway, len: 4096, offset: 0, bits: vec![0; 4096].into() };
+        Step::Snapshot { gateways: 1, part }
+    }
+
+    /// Hears the `said`th message, with this change.
+    fn hear(known: &mut KnownNames, said: u64, number: u64, step: Step, now_ms: u64) -> Heard {
+        let update = NamesUpdate { number, is_complete: true, step };
+        known.hear(&cluster(), Said { process: 1, number: said, unix_ms: 1 }, update, true, now_ms)
+    }
+
+    #[test]
+    fn a_snapshot_for_others_shows_that_a_change_was_lost() {
+        let mut known = knows();
+        hear(&mut known, 2, 1, snapshot(), 100);
+        assert!(!known.may_have(&cluster(), &[Name::from_bits(1)], 100));
+        hear(&mut known, 4, 2, snapshot(), 200);
+        assert!(known.may_have(&cluster(), &[Name::from_bits(1)], 200));
+    }
+
+    #[test]
+    fn what_has_left_a_cluster_out_at_the_end_of_its_trust_goes_there_if_a_change_was_lost() {
+        let mut known = knows();
+        assert!(!known.may_have(&cluster(), &[Name::from_bits(1)], FRESH_MS - 50));
+        let heard = hear(&mut known, 3, 2, Step::Alive, FRESH_MS + 50);
+        assert_eq!(heard, Heard::Taken { news: News::Other, asks: true });
+    }
+}
