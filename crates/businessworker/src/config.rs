@@ -122,7 +122,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<String>,
 
-    /// Reach other clusters over NATS at URL, nats://host:port; may be given several times [default: none]
+    /// Reach other clusters over NATS at URL, nats://host:port or nats://user:password@host:port; may be given several times [default: none]
     #[arg(
         long,
         value_name = "URL",

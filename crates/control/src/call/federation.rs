@@ -21,7 +21,7 @@ const OFF: &str = "off";
 #[command(next_help_heading = "Other clusters")]
 #[group(skip)]
 pub(super) struct Flags {
-    /// Reach other clusters over NATS at URL; may be given several times; off for the own cluster alone [default: as the worker's file says]
+    /// Reach other clusters over NATS at URL, nats://host:port or nats://user:password@host:port; may be given several times; off for the own cluster alone [default: as the worker's file says]
     #[arg(
         long,
         value_name = "URL",
