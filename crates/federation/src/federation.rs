@@ -149,7 +149,7 @@ impl Federation {
 
 impl port::Federation for Federation {
     fn max_call_len(&self) -> usize {
-        self.shared.max_call_len()
+        self.shared.max_sent_len()
     }
 
     fn find_gateway(&self, gateway: SocketAddrV4) -> Option<(ClusterName, SocketAddrV4)> {
@@ -234,7 +234,13 @@ async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>)
     let mut drops = DropReport::new();
     loop {
         tokio::select! {
-            changed = connected.changed() => if changed.is_err() { return },
+            changed = connected.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // It may be connected anew since it was last looked.
+                was_connected = None;
+            }
             _ = ticks.tick() => {
                 let now = shared.is_connected();
                 let is_new = state.send_if_modified(|before| std::mem::replace(before, now) != now);

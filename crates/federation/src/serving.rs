@@ -138,6 +138,10 @@ impl Serving {
                 Ok(()) = connected.changed() => {
                     let is_connected = *connected.borrow_and_update();
                     self.workers.set_connected(is_connected, shared.now_ms());
+                    if is_connected {
+                        // After a long break others know the cluster by that only.
+                        self.say_presence();
+                    }
                 }
                 hello = self.hellos.next() => match hello {
                     Some(message) => self.hear(message.payload),
@@ -241,8 +245,11 @@ impl Serving {
         Ok(())
     }
 
-    /// Finds partitions whose task has ended though it should not, and leaves them to be subscribed to again.
+    /// Finds partitions whose task has ended though it should not, and leaves them to be subscribed to again; and whether names are announced.
     fn find_ended(&mut self) {
+        if self.announcing.is_finished() {
+            self.federation.shared.has_ended_serving.store(true, Ordering::Relaxed);
+        }
         let workers = &mut self.workers;
         self.receiving.retain(|partition, receiving| {
             let has_ended = receiving.task.is_finished();

@@ -234,7 +234,7 @@ impl Shared {
         let heard = known.hear(cluster, said, update, self.names.is_used(), now_ms);
         let HeardNames::Taken { news, asks } = heard else { return Err(Rejection::Replayed) };
         let slot = Slot::of(cluster);
-        let may_have = |names: &[Name]| known.may_have(cluster, names, now_ms);
+        let may_have = |names: &[Name]| known.may_have_now(cluster, &news, names, now_ms);
         let late = outbound.kept.take(slot, &news, may_have, now_ms);
         drop(known);
         if !late.is_empty() && self.is_connected() {

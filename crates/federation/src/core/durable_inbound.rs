@@ -112,6 +112,11 @@ impl DurableInbound {
         Ok(AcceptedCalls { calls: fresh.into_iter().map(|call| call.call).collect(), stale: stale.len() })
     }
 
+    /// Forgets how far the counters are, as another worker hears what comes from now on.
+    pub(crate) fn stop_counting(&mut self) {
+        self.processes.values_mut().for_each(|heard| heard.counter = None);
+    }
+
     /// Forgets processes of which anything that could be played again is too old.
     fn prune(&mut self, max_age_ms: u64, unix_ms: u64) {
         if unix_ms < self.pruned_at_ms.saturating_add(MAX_AGE_MS) && self.pruned_at_ms <= unix_ms {
@@ -181,6 +186,22 @@ mod tests {
         assert_eq!(hear(3, 5, true), 3);
         assert_eq!(hear(4, 50, false), 3, "another worker may have them");
         assert_eq!(hear(5, 40, true), 3, "what goes back is no gap");
+    }
+
+    #[test]
+    fn what_another_worker_has_heard_is_not_missed() {
+        let mut inbound = inbound();
+        accept(&mut inbound, bundle(1, 1, vec![call("a")])).unwrap();
+        inbound.stop_counting();
+        accept(&mut inbound, bundle(50, 50, vec![call("a")])).unwrap();
+        assert_eq!(inbound.missed(), 0);
+        assert_eq!(
+            accept(&mut inbound, bundle(50, 50, vec![])),
+            Err(Rejection::Duplicate),
+            "its numbers are known"
+        );
+        accept(&mut inbound, bundle(51, 52, vec![call("a")])).unwrap();
+        assert_eq!(inbound.missed(), 1);
     }
 
     #[test]

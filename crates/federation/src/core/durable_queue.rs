@@ -22,8 +22,12 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// A bundle of several calls is not longer than this.
 const MAX_BUNDLE: usize = 256 * 1024;
 
-/// A bundle that is not acknowledged within this time is published again, in ms.
+/// A bundle that is not acknowledged within this time is published again, in ms; then after twice the time, and so on: where JetStream answers
+/// slowly, more of the same makes it slower.
 const ACKNOWLEDGE_MS: u64 = 2_000;
+
+/// The time is doubled so often at most.
+const MAX_DOUBLED: u32 = 3;
 
 /// A bundle that JetStream has refused is published again after this time, in ms; after twice the time if it is refused again, and so on.
 const REFUSED_MS: u64 = 100;
@@ -64,6 +68,8 @@ struct UnderWay {
     at_ms: u64,
     /// When it is published again.
     again_at_ms: u64,
+    /// How often it was published on this connection without an answer.
+    published: u32,
     /// How often it was refused.
     refused: u32,
 }
@@ -136,7 +142,7 @@ impl DurableQueue {
     pub(crate) fn disconnected(&mut self) {
         self.is_open = false;
         if let Some(under_way) = &mut self.under_way {
-            under_way.again_at_ms = 0;
+            (under_way.again_at_ms, under_way.published) = (0, 0);
         }
     }
 
@@ -167,7 +173,8 @@ impl DurableQueue {
             if now_ms < under_way.again_at_ms {
                 return None;
             }
-            under_way.again_at_ms = now_ms + ACKNOWLEDGE_MS;
+            under_way.again_at_ms = now_ms + (ACKNOWLEDGE_MS << under_way.published.min(MAX_DOUBLED));
+            under_way.published += 1;
             return Some(Due::Again);
         }
         let mut len = 0;
@@ -192,6 +199,7 @@ impl DurableQueue {
             calls: calls.len(),
             at_ms: newest.at_ms,
             again_at_ms: now_ms + ACKNOWLEDGE_MS,
+            published: 1,
             refused: 0,
         });
         let mut bundle = Bundle { counters: Vec::new(), calls };
@@ -222,7 +230,7 @@ impl DurableQueue {
     pub(crate) fn refused(&mut self, now_ms: u64) {
         if let Some(under_way) = &mut self.under_way {
             let wait_ms = MAX_REFUSED_MS.min(REFUSED_MS << under_way.refused.min(5));
-            under_way.refused += 1;
+            (under_way.refused, under_way.published) = (under_way.refused + 1, 0);
             under_way.again_at_ms = now_ms + wait_ms;
         }
     }
@@ -311,6 +319,29 @@ mod tests {
         assert_eq!(due(&mut queue, 60_001), Some(Due::Again));
         queue.acknowledged();
         assert_eq!(new(&mut queue, 60_002), (2, vec!["b".into()]));
+    }
+
+    #[test]
+    fn the_longer_no_answer_comes_the_later_a_bundle_is_published_again() {
+        let mut queue = queue();
+        keep(&mut queue, "a", 0);
+        new(&mut queue, 0);
+        let again_after = |queue: &mut DurableQueue, before_ms: &mut u64| {
+            let at_ms = queue.next_deadline(MAX_AGE).unwrap();
+            assert_eq!(due(queue, at_ms), Some(Due::Again));
+            at_ms - std::mem::replace(before_ms, at_ms)
+        };
+        let mut at_ms = 0;
+        for seconds in [2, 4, 8, 16, 16] {
+            assert_eq!(again_after(&mut queue, &mut at_ms), seconds * 1_000);
+        }
+        queue.disconnected();
+        queue.open();
+        assert_eq!(due(&mut queue, at_ms), Some(Due::Again));
+        assert_eq!(again_after(&mut queue, &mut at_ms), 2_000, "another connection may be faster");
+        queue.refused(at_ms);
+        assert_eq!(again_after(&mut queue, &mut at_ms), REFUSED_MS);
+        assert_eq!(again_after(&mut queue, &mut at_ms), 2_000, "JetStream has answered");
     }
 
     #[test]

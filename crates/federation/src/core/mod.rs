@@ -53,7 +53,7 @@ pub(crate) use names::{
 pub(crate) use outbound::Outbound;
 pub(crate) use own_gateways::OwnGateways;
 pub(crate) use partitions::{Partition, Partitions};
-pub(crate) use progress::{DeliveryOrder, Progress};
+pub(crate) use progress::{DeliveryOrder, Progress, Standstill};
 pub(crate) use slots::{Slot, Slots};
 pub(crate) use subjects::Subjects;
 pub(crate) use workers::{Hello, Workers};

@@ -1,8 +1,11 @@
-//! [`Progress`]: where a worker begins to read what JetStream keeps for its cluster, and [`DeliveryOrder`]: whether it has to begin anew.
+//! [`Progress`]: where a worker begins to read what JetStream keeps for its cluster; [`DeliveryOrder`] and [`Standstill`]: whether it has to
+//! begin anew.
 //!
 //! A worker that begins makes a consumer of its own, behind what was acknowledged to those before, and deletes them. So their workers get nothing any
 //! more, and messages that were given to them and not acknowledged come again in their order. (A consumer of JetStream that two workers
 //! use one after the other would give the second one the new messages first.) `durable/receiving.rs` calls this.
+
+use std::time::Duration;
 
 use gatewayworker_client::ClusterName;
 
@@ -46,6 +49,11 @@ impl Progress {
         self.done_to(acknowledged.max(start.saturating_sub(1)));
     }
 
+    /// Notes the last number of the stream. It may have lost its end in a crash of NATS: what gets those numbers again is to be done.
+    pub(crate) fn stream_ends_with(&mut self, last: u64) {
+        self.done = self.done.map(|done| done.min(last));
+    }
+
     /// The number with which the next consumer begins. The first one of a cluster begins behind the last number of the stream.
     pub(crate) fn start(self, last_of_stream: u64) -> u64 {
         self.done.unwrap_or(last_of_stream) + 1
@@ -68,6 +76,29 @@ impl DeliveryOrder {
     }
 }
 
+/// Finds that the process stood still: another worker may have begun meanwhile, and what came here before is older than what that one has done.
+#[derive(Debug)]
+pub(crate) struct Standstill {
+    looked_ms: u64,
+}
+
+impl Standstill {
+    /// How often the worker is to look at least.
+    pub(crate) const LOOK: Duration = Duration::from_millis(500);
+
+    /// If it has not looked for longer, it stood still, in ms. Another worker begins after 3 s.
+    const STILL_MS: u64 = 2_000;
+
+    pub(crate) fn new(now_ms: u64) -> Self {
+        Self { looked_ms: now_ms }
+    }
+
+    /// Looks. Returns whether a standstill lies between this and the look before.
+    pub(crate) fn is_over(&mut self, now_ms: u64) -> bool {
+        now_ms > std::mem::replace(&mut self.looked_ms, now_ms) + Self::STILL_MS
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +116,27 @@ mod tests {
         assert_eq!(progress.start(20), 10);
         progress.of_stream(2);
         assert_eq!(progress.start(3), 1, "the stream was made anew");
+    }
+
+    #[test]
+    fn a_worker_does_not_begin_behind_the_end_of_a_stream_that_has_lost_some() {
+        let mut progress = Progress::default();
+        progress.stream_ends_with(20);
+        assert_eq!(progress.start(20), 21, "nothing is known to be done");
+        progress.done_to(30);
+        progress.stream_ends_with(40);
+        assert_eq!(progress.start(40), 31);
+        progress.stream_ends_with(25);
+        assert_eq!(progress.start(25), 26);
+    }
+
+    #[test]
+    fn a_worker_that_stood_still_notices_it_at_its_first_look() {
+        let mut standstill = Standstill::new(1_000);
+        assert!(!standstill.is_over(1_500));
+        assert!(!standstill.is_over(3_500));
+        assert!(standstill.is_over(5_501));
+        assert!(!standstill.is_over(5_502));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! [`Durable`]: sends to other clusters that go through JetStream.
 //!
 //! A call is kept ([`DurableQueue`]) and `sending.rs` publishes it until JetStream has stored it. In another cluster `receiving.rs` reads the stream and
-//! acknowledges what the own gateways were told. `stream.rs` finds the stream, or makes it. Questions and announcements do not go this way.
+//! acknowledges what the own gateways were told (`acknowledging.rs`). `stream.rs` finds the stream, or makes it. Questions and announcements do not go this way.
 
+mod acknowledging;
 mod receiving;
 mod sending;
 mod stream;
@@ -23,13 +24,16 @@ use tracing::{error, info, warn};
 
 pub(crate) use receiving::ServingDurable;
 pub(crate) use sending::send;
-use stream::StreamError;
+use stream::{Limits, StreamError};
 
-use crate::core::{DurableQueue, Slots};
+use crate::core::{Bundle, DurableQueue, Slots};
 use crate::shared::Shared;
 
 /// How long JetStream may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// How long an acknowledgement of what is published may take. What is published again meanwhile does not end the wait for it.
+const ACKNOWLEDGEMENT: Duration = Duration::from_secs(10);
 
 /// After this time what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -40,6 +44,8 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(5 * 60);
 /// What a process has for sends through JetStream.
 pub(crate) struct Durable {
     jetstream: Context,
+    /// The same, with more time for an answer.
+    publishing: Context,
     queue: Mutex<DurableQueue>,
     /// A call is kept while nothing is under way.
     kept: Notify,
@@ -51,8 +57,8 @@ pub(crate) struct Durable {
 /// What is known of the stream.
 #[derive(Default)]
 struct StreamState {
-    /// How old a message may become in it; `None` as long as it was never found.
-    max_age: Option<Duration>,
+    /// What it takes and keeps; `None` as long as it was never found.
+    limits: Option<Limits>,
     /// Why it cannot be used now.
     problem: Option<String>,
     /// Why it does not take what this process sends.
@@ -65,8 +71,12 @@ struct StreamState {
 
 impl Durable {
     pub(crate) fn new(client: Client) -> Self {
+        let context = |answer: Duration, client| {
+            ContextBuilder::new().timeout(answer).ack_timeout(answer).build(client)
+        };
         Self {
-            jetstream: ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client),
+            jetstream: context(ANSWER, client.clone()),
+            publishing: context(ACKNOWLEDGEMENT, client),
             queue: Mutex::new(DurableQueue::new()),
             kept: Notify::new(),
             acknowledged: watch::Sender::new(()),
@@ -98,7 +108,7 @@ impl Durable {
 
     /// A call that is older is not obeyed.
     fn max_age(&self) -> Duration {
-        self.stream().max_age.unwrap_or(MAX_AGE)
+        self.stream().limits.map_or(MAX_AGE, |limits| limits.max_age)
     }
 
     /// Finds the stream, or makes it; `None` if neither is possible, which is a problem until it is.
@@ -106,16 +116,16 @@ impl Durable {
         let opened = stream::open(&self.jetstream, &shared.subjects).await;
         let mut state = self.stream();
         match opened {
-            Ok((stream, max_age)) => {
-                if state.problem.take().is_some() || state.max_age.is_none() {
+            Ok((stream, limits)) => {
+                if state.problem.take().is_some() || state.limits.is_none() {
                     info!(stream = shared.subjects.stream(), "the federation uses a stream of JetStream");
                 }
-                (state.max_age, state.is_off) = (Some(max_age), false);
+                (state.limits, state.is_off) = (Some(limits), false);
                 Some(stream)
             }
             Err(error) => {
                 // It may be behind a leaf node that is cut; then what is said is kept.
-                state.is_off = matches!(error, StreamError::Off) && state.max_age.is_none();
+                state.is_off = matches!(error, StreamError::Off) && state.limits.is_none();
                 let problem = format!("federation_durable: {error}");
                 if state.problem.as_ref() != Some(&problem) {
                     error!("{problem}");
@@ -151,6 +161,14 @@ impl Durable {
 }
 
 impl Shared {
+    /// The longest call that may be sent, in bytes.
+    pub(crate) fn max_sent_len(&self) -> usize {
+        let of_server = self.max_call_len();
+        let limits = self.durable.as_ref().and_then(|durable| durable.stream().limits);
+        let of_stream = limits.and_then(|limits| limits.max_message_len);
+        of_stream.map_or(of_server, |len| len.saturating_sub(Bundle::OVERHEAD).min(of_server))
+    }
+
     /// Keeps a call until JetStream has acknowledged it.
     pub(crate) fn publish_durable(
         &self,

@@ -12,18 +12,22 @@ use async_nats::jetstream::message::Acker;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use gatewayworker_client::federation::{OwnCluster, Told};
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
+use super::acknowledging::Acknowledging;
 use super::{Durable, RETRY};
-use crate::core::{AcceptedCalls, DeliveryOrder, Progress, Rejection};
+use crate::core::{AcceptedCalls, DeliveryOrder, Progress, Rejection, Standstill};
 use crate::receiving::obey;
 use crate::shared::{Shared, at_once, unix_ms};
 
 /// So many messages are on the way to this worker at most. Each has 256 KiB, or one call.
 const MAX_BATCH: usize = 64;
+
+/// So many messages are given to a worker and not acknowledged at most: they come again when another one takes over.
+const MAX_UNACKNOWLEDGED: i64 = 64;
 
 /// JetStream gives a message again that is not acknowledged within this time; then a new consumer begins.
 const ACKNOWLEDGE: Duration = Duration::from_secs(10);
@@ -42,6 +46,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a worker that stops waits until its links have written, and then for JetStream.
 const LAST: Duration = Duration::from_millis(500);
+
+/// How often a worker looks whether a gateway is there, before it begins.
+const GATEWAY: Duration = Duration::from_millis(100);
 
 /// The part of `serving.rs` in this: the task runs while the worker holds the first partition.
 pub(crate) struct ServingDurable {
@@ -63,6 +70,7 @@ impl ServingDurable {
             // Another worker has begun, so its consumer is gone.
             if self.task.take().is_some() {
                 self.shared.durable.iter().for_each(|durable| durable.note_reading(None));
+                self.shared.durable_inbound().stop_counting();
             }
         } else if !is_running && !self.has_ended && self.shared.durable.is_some() {
             let end = CancellationToken::new();
@@ -85,9 +93,15 @@ impl ServingDurable {
 async fn receive(shared: Arc<Shared>, own: OwnCluster, end: CancellationToken) {
     let Some(durable) = &shared.durable else { return };
     let mut receiver =
-        Receiver { shared: &shared, durable, own, progress: Progress::default(), generation: 0 };
+        Receiver { shared: &shared, durable, own, progress: Progress::default(), generation: unix_ms() };
     let mut connected = shared.connected.clone();
     while end.run_until_cancelled(connected.wait_for(|connected| *connected)).await.is_some() {
+        // Without a gateway a call would be told to nobody, and acknowledged.
+        while receiver.own.gateways().is_empty() {
+            if end.run_until_cancelled(sleep(GATEWAY)).await.is_none() {
+                return;
+            }
+        }
         let Some(consumer) = end.run_until_cancelled(receiver.begin()).await else { return };
         durable.note_reading(consumer.as_ref().err().and_then(BeginError::problem));
         let pause = match consumer {
@@ -145,7 +159,7 @@ struct Receiver<'a> {
     durable: &'a Durable,
     own: OwnCluster,
     progress: Progress,
-    /// How many consumers it has made.
+    /// Grows with each consumer. It begins with the time, as a task of this process before may have left a consumer.
     generation: u64,
 }
 
@@ -174,6 +188,9 @@ impl Receiver<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
+        let info = stream.get_info().await?;
+        self.progress.of_stream(info.created.unix_timestamp_nanos());
+        self.progress.stream_ends_with(info.state.last_sequence);
         self.generation += 1;
         let start_sequence = self.progress.start(stream.cached_info().state.last_sequence);
         let own_slot = self.shared.clusters().own_slot();
@@ -185,6 +202,7 @@ impl Receiver<'_> {
                 deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
                 ack_policy: AckPolicy::All,
                 ack_wait: ACKNOWLEDGE,
+                max_ack_pending: MAX_UNACKNOWLEDGED,
                 filter_subject: self.shared.subjects.durable_to(own_slot),
                 inactive_threshold: FORGET,
                 ..pull::Config::default()
@@ -202,41 +220,62 @@ impl Receiver<'_> {
     async fn read(&mut self, consumer: &PullConsumer, end: &CancellationToken) -> Ended {
         let mut connected = self.shared.connected.clone();
         connected.mark_unchanged();
+        let mut standstill = Standstill::new(self.shared.now_ms());
         let stream = consumer.stream().max_messages_per_batch(MAX_BATCH).heartbeat(HEARTBEAT);
-        let Ok(mut messages) = stream.messages().await else { return Ended::Broken };
+        let mut messages = match end.run_until_cancelled(stream.messages()).await {
+            None => return Ended::Stopped,
+            Some(Err(_)) => return Ended::Broken,
+            Some(Ok(messages)) => messages,
+        };
         let mut order = DeliveryOrder::default();
-        let mut acknowledging = Acknowledging::default();
+        let mut acknowledging = Acknowledging::new();
+        let mut looks = interval(Standstill::LOOK);
         loop {
-            tokio::select! {
+            let message = tokio::select! {
                 () = end.cancelled() => {
-                    acknowledging.finish(&self.own).await;
+                    finish(acknowledging, &self.own).await;
                     return Ended::Stopped;
                 }
                 _ = connected.changed() => return Ended::Broken,
-                message = messages.next() => {
-                    let message = match message {
-                        Some(Ok(message)) => message,
-                        Some(Err(error)) => {
-                            debug!(%error, "the worker begins to read from JetStream anew");
-                            return Ended::Broken;
-                        }
-                        None => return Ended::Broken,
-                    };
-                    let Ok(info) = message.info() else { return Ended::Broken };
-                    let (number, times) = (info.consumer_sequence, info.delivered.unsigned_abs());
-                    let stream_sequence = info.stream_sequence;
-                    if !order.follows(number, times) {
-                        debug!(number, times, "a message of JetStream was lost on its way: the worker begins to read anew");
+                message = messages.next(), if acknowledging.has_room() => Some(message),
+                () = sleep(WRITTEN), if acknowledging.is_due() => None,
+                _ = looks.tick() => None,
+            };
+            if standstill.is_over(self.shared.now_ms()) {
+                debug!(
+                    "the worker has stood still, and another one may have begun: it begins to read from JetStream anew"
+                );
+                return Ended::Broken;
+            }
+            if let Some(message) = message {
+                let message = match message {
+                    Some(Ok(message)) => message,
+                    Some(Err(error)) => {
+                        debug!(%error, "the worker begins to read from JetStream anew");
                         return Ended::Broken;
                     }
-                    let (message, acker) = message.split();
-                    self.take(message.payload);
-                    self.progress.done_to(stream_sequence);
-                    acknowledging.last = Some(acker);
+                    None => return Ended::Broken,
+                };
+                let Ok(info) = message.info() else { return Ended::Broken };
+                let (number, times) = (info.consumer_sequence, info.delivered.unsigned_abs());
+                let stream_sequence = info.stream_sequence;
+                if !order.follows(number, times) {
+                    debug!(
+                        number,
+                        times, "a message of JetStream was lost on its way: the worker begins to read anew"
+                    );
+                    return Ended::Broken;
                 }
-                () = sleep(WRITTEN), if acknowledging.is_due() => {}
+                let (message, acker) = message.split();
+                let len = message.payload.len();
+                self.take(message.payload);
+                acknowledging.took(stream_sequence, len, acker);
             }
-            acknowledging.advance(&self.own);
+            let acknowledge = |acker: &Acker| at_once(acker.ack()).is_some_and(|acked| acked.is_ok());
+            if let Some(number) = acknowledging.advance(|| self.own.told(), Told::is_written, acknowledge) {
+                // Not when it is taken: if the worker begins anew, it begins behind this, and so does one that follows.
+                self.progress.done_to(number);
+            }
         }
     }
 
@@ -257,47 +296,16 @@ impl Receiver<'_> {
     }
 }
 
-/// What is done and not acknowledged yet. An acknowledgement is also one of all messages before.
-#[derive(Default)]
-struct Acknowledging {
-    /// The last message that was done.
-    last: Option<Acker>,
-    /// A message before it, and what the links are to write first.
-    writing: Option<(Acker, Told)>,
-    /// The last message that was acknowledged. JetStream may not know it yet.
-    acknowledged: Option<Acker>,
-}
-
-impl Acknowledging {
-    fn is_due(&self) -> bool {
-        self.last.is_some() || self.writing.is_some()
-    }
-
-    /// Acknowledges what is written.
-    fn advance(&mut self, own: &OwnCluster) {
-        if self.writing.is_none() {
-            self.writing = self.last.take().map(|acker| (acker, own.told()));
+/// Acknowledges all that is done, and waits until JetStream knows it, for some time.
+async fn finish(acknowledging: Acknowledging<Acker, Told>, own: &OwnCluster) {
+    let Some(last) = acknowledging.into_last() else { return };
+    let told = own.told();
+    let written = async {
+        while !told.is_written() {
+            sleep(WRITTEN).await;
         }
-        if let Some((acker, told)) = &self.writing
-            && told.is_written()
-            && at_once(acker.ack()).is_some_and(|acknowledged| acknowledged.is_ok())
-        {
-            self.acknowledged = self.writing.take().map(|(acker, _)| acker);
-        }
-    }
-
-    /// Acknowledges all that is done, and waits until JetStream knows it, for some time.
-    async fn finish(self, own: &OwnCluster) {
-        let told = own.told();
-        let written = async {
-            while !told.is_written() {
-                sleep(WRITTEN).await;
-            }
-        };
-        let writing = self.writing.map(|(acker, _)| acker);
-        let Some(last) = self.last.or(writing).or(self.acknowledged) else { return };
-        if timeout(LAST, written).await.is_ok() {
-            let _ = timeout(LAST, last.double_ack()).await;
-        }
+    };
+    if timeout(LAST, written).await.is_ok() {
+        let _ = timeout(LAST, last.double_ack()).await;
     }
 }

@@ -10,14 +10,16 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
-use tokio::time::Instant;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::{Durable, RETRY};
+use super::{ANSWER, Durable, RETRY};
 use crate::core::{Bundle, Content, Due, Partition};
 use crate::shared::{Shared, until};
 
-/// What JetStream answers to a bundle.
+/// What JetStream answers to a bundle that was published once.
 type Acknowledging = Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> + Send>>;
 
 /// The bundle under way, as it is published.
@@ -33,7 +35,8 @@ pub(crate) async fn send(shared: Arc<Shared>) {
     let Some(durable) = &shared.durable else { return };
     let mut connected = shared.connected.clone();
     let mut message = None;
-    let mut acknowledging: Option<Acknowledging> = None;
+    // A bundle is published again where an answer takes long. Any of the answers says that it is stored.
+    let mut acknowledging = FuturesUnordered::<Acknowledging>::new();
     let mut is_open = false;
     let mut open_at = Instant::now();
     loop {
@@ -48,17 +51,19 @@ pub(crate) async fn send(shared: Arc<Shared>) {
         give_up_old(&shared, durable);
         let due = {
             let counted = shared.clusters().known_slots();
-            durable.queue().publish_due(shared.max_call_len(), counted, shared.now_ms())
+            durable.queue().publish_due(shared.max_sent_len(), counted, shared.now_ms())
         };
         if let Some(due) = due {
             match due {
-                Due::New { number, bundle } => message = Some(seal(&shared, number, bundle)),
+                Due::New { number, bundle } => {
+                    acknowledging.clear();
+                    message = Some(seal(&shared, number, bundle));
+                }
                 Due::Again => shared.counts.published_again.add_one(),
             }
-            acknowledging = match &message {
-                Some(message) => publish(&shared, durable, message).await,
-                None => None,
-            };
+            if let Some(message) = &message {
+                acknowledging.extend(publish(&shared, durable, message).await);
+            }
         }
         let deadline = durable.queue().next_deadline(durable.max_age()).map(|at_ms| shared.instant(at_ms));
         let deadline = deadline.into_iter().chain((!is_open).then_some(open_at)).min();
@@ -68,31 +73,29 @@ pub(crate) async fn send(shared: Arc<Shared>) {
                 if changed.is_err() {
                     return;
                 }
-                (is_open, acknowledging, open_at) = (false, None, Instant::now());
+                acknowledging.clear();
+                (is_open, open_at) = (false, Instant::now());
                 durable.queue().disconnected();
             }
-            answer = answer(&mut acknowledging) => {
-                acknowledging = None;
-                match answer {
-                    Ok(_) => note_acknowledged(&shared, durable),
-                    Err(error) => {
-                        note_refused(durable, &error);
-                        durable.queue().refused(shared.now_ms());
-                        durable.queue().close();
-                        (is_open, open_at) = (false, Instant::now());
-                    }
+            Some(answer) = acknowledging.next(), if !acknowledging.is_empty() => match answer {
+                Ok(_) => {
+                    acknowledging.clear();
+                    note_acknowledged(&shared, durable);
                 }
-            }
+                // A later one may still come. Whether the stream can be used is found next.
+                Err(error) if error.kind() == PublishErrorKind::TimedOut && !acknowledging.is_empty() => {
+                    durable.queue().close();
+                    (is_open, open_at) = (false, Instant::now());
+                }
+                Err(error) => {
+                    note_refused(durable, &error);
+                    durable.queue().refused(shared.now_ms());
+                    durable.queue().close();
+                    (is_open, open_at) = (false, Instant::now());
+                }
+            },
             () = until(deadline) => {}
         }
-    }
-}
-
-/// What JetStream answers to what is under way; never ready if nothing is.
-async fn answer(acknowledging: &mut Option<Acknowledging>) -> Result<PublishAck, PublishError> {
-    match acknowledging {
-        Some(acknowledging) => acknowledging.await,
-        None => std::future::pending().await,
     }
 }
 
@@ -108,14 +111,15 @@ fn seal(shared: &Shared, number: u64, bundle: Bundle) -> Message {
 async fn publish(shared: &Shared, durable: &Durable, message: &Message) -> Option<Acknowledging> {
     let Message { subject, id, payload } = message;
     let outgoing = PublishMessage::build().payload(payload.clone()).message_id(id);
-    match durable.jetstream.send_publish(subject.clone(), outgoing).await {
-        Ok(acknowledgement) => Some(acknowledgement.into_future()),
-        Err(error) => {
-            debug!(%error, "the NATS client has not taken a bundle of calls: it is published again");
-            durable.queue().refused(shared.now_ms());
-            None
-        }
+    let publish = durable.publishing.send_publish(subject.clone(), outgoing);
+    match timeout(ANSWER, publish).await {
+        Ok(Ok(acknowledgement)) => return Some(acknowledgement.into_future()),
+        // As one that is longer than another server takes, to which the client is connected by now.
+        Ok(Err(error)) => note_refused(durable, &error),
+        Err(_) => debug!("the NATS client has not taken a bundle of calls: it is published again"),
     }
+    durable.queue().refused(shared.now_ms());
+    None
 }
 
 fn note_refused(durable: &Durable, error: &PublishError) {

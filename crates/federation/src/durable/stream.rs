@@ -38,11 +38,17 @@ pub(super) enum StreamError {
     Failed { name: String, error: CreateStreamError },
 }
 
-/// Finds the stream, or makes it. Returns it, and how old a message in it may be to be obeyed.
-pub(super) async fn open(
-    jetstream: &Context,
-    subjects: &Subjects,
-) -> Result<(Stream, Duration), StreamError> {
+/// What a stream takes and keeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// How old a message in it may be to be obeyed.
+    pub(super) max_age: Duration,
+    /// How long a message may be, its header included; `None` if only the server has a limit.
+    pub(super) max_message_len: Option<usize>,
+}
+
+/// Finds the stream, or makes it.
+pub(super) async fn open(jetstream: &Context, subjects: &Subjects) -> Result<(Stream, Limits), StreamError> {
     let (name, subject) = (subjects.stream(), subjects.all_durable());
     let config = Config {
         name: name.clone(),
@@ -77,5 +83,6 @@ pub(super) async fn open(
         return Err(StreamError::Foreign { name, subject });
     }
     let max_age = if config.max_age.is_zero() { LONGEST_AGE } else { config.max_age.min(LONGEST_AGE) };
-    Ok((stream, max_age))
+    let max_message_len = usize::try_from(config.max_message_size).ok().filter(|len| *len > 0);
+    Ok((stream, Limits { max_age, max_message_len }))
 }

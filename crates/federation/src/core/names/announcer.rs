@@ -25,6 +25,12 @@ const SNAPSHOT_MS: u64 = 1_000;
 /// and so many bytes of snapshots in each millisecond.
 const SNAPSHOT_BYTES_PER_MS: usize = 1_024;
 
+/// A longer snapshot is not said: it would leave the sends of this process no room in the NATS client. Others take the cluster to have everything.
+const MAX_SNAPSHOT: usize = 8 * 1024 * 1024;
+
+/// After this time it is looked whether it has become shorter, in ms.
+const TOO_LONG_MS: u64 = 60_000;
+
 /// What the announcer reads of its own cluster.
 pub(crate) trait NamesSource {
     /// What has changed since it was last called.
@@ -154,14 +160,18 @@ impl Announcer {
             // A link was lost just now.
             return;
         }
-        let (mut bytes, gateways) = (0, filters.len() as u16);
+        self.is_wanted = false;
+        let bytes: usize = filters.iter().map(|(_, filter)| filter.len()).sum();
+        if bytes > MAX_SNAPSHOT {
+            self.snapshot_at_ms = now_ms + TOO_LONG_MS;
+            return;
+        }
+        let gateways = filters.len() as u16;
         for (gateway, filter) in filters {
-            bytes += filter.len();
             for part in parts(gateway, &filter, max_len) {
                 updates.push(self.say(Step::Snapshot { gateways, part }));
             }
         }
-        self.is_wanted = false;
         self.snapshot_at_ms = now_ms + SNAPSHOT_MS.max((bytes / SNAPSHOT_BYTES_PER_MS) as u64);
     }
 
@@ -206,4 +216,44 @@ fn messages(names: Vec<(SocketAddrV4, Vec<Name>)>, max_len: usize) -> Vec<Vec<(S
         messages.push(message);
     }
     messages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 1);
+
+    /// A gateway with a filter of some length.
+    struct OneGateway {
+        len: usize,
+    }
+
+    impl NamesSource for OneGateway {
+        fn take(&mut self) -> NamesChange {
+            NamesChange::new(vec![GATEWAY], true)
+        }
+
+        fn filters(&mut self) -> Vec<(SocketAddrV4, Bytes)> {
+            vec![(GATEWAY, vec![0; self.len].into())]
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_would_leave_sends_no_room_is_not_said() {
+        let mut announcer = Announcer::default();
+        announcer.set_announcing(true, 100_000);
+        let mut source = OneGateway { len: 16 << 20 };
+        let mut snapshots = |source: &mut OneGateway, now_ms| {
+            announcer.want();
+            let updates = announcer.advance(source, MAX_PART, now_ms);
+            updates.iter().filter(|update| matches!(update.step, Step::Snapshot { .. })).count()
+        };
+        assert_eq!(snapshots(&mut source, 100_100), 0);
+        source.len = 4096;
+        assert_eq!(snapshots(&mut source, 159_000), 0, "it is not looked for all the time");
+        assert_eq!(snapshots(&mut source, 160_200), 1);
+    }
 }

@@ -6,6 +6,7 @@
 //! `shared.rs` asks for what is to be published late whenever something new was heard of a cluster.
 
 use std::collections::VecDeque;
+use std::net::SocketAddrV4;
 
 use bytes::Bytes;
 use gatewayworker_protocol::interest::Name;
@@ -22,8 +23,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) enum News {
     /// Nothing.
     None,
-    /// It has these names, too. They are sorted.
-    Names(Vec<Name>),
+    /// These of its gateways have more names. By the bits of one, a filter may have others, too, which are never told again.
+    More(Vec<SocketAddrV4>),
     /// Other names than before, or it is not known any more which it has.
     Other,
 }
@@ -56,7 +57,7 @@ impl KeptCalls {
     }
 
     /// Takes the calls that are to go to a slot after all, in their order. `may_have` says whether the cluster of which the news are may have one of
-    /// the names of a call.
+    /// the names of a call now.
     pub(crate) fn take(
         &mut self,
         slot: Slot,
@@ -68,14 +69,7 @@ impl KeptCalls {
             return Vec::new();
         }
         self.forget(now_ms);
-        let concerned = self.calls.iter_mut().filter(|kept| {
-            kept.without.has(slot)
-                && match news {
-                    News::None => false,
-                    News::Names(new) => kept.names.iter().any(|name| new.binary_search(name).is_ok()),
-                    News::Other => may_have(&kept.names),
-                }
-        });
+        let concerned = self.calls.iter_mut().filter(|kept| kept.without.has(slot) && may_have(&kept.names));
         let take = |kept: &mut Kept| {
             kept.without = kept.without.without(slot);
             kept.call.clone()
@@ -121,8 +115,9 @@ mod tests {
         kept.keep(&[name(2)], "three".into(), Slots::NONE.with(slot(2)), 2);
         assert!(kept.take(slot(1), &News::None, any, 3).is_empty());
         assert!(kept.take(slot(0), &News::Other, any, 3).is_empty(), "it has gone there");
-        assert_eq!(kept.take(slot(2), &News::Names(vec![name(2), name(9)]), any, 3), ["one", "three"]);
-        assert!(kept.take(slot(2), &News::Names(vec![name(2)]), any, 3).is_empty());
+        let has_2 = |names: &[Name]| names.contains(&name(2));
+        assert_eq!(kept.take(slot(2), &News::More(Vec::new()), has_2, 3), ["one", "three"]);
+        assert!(kept.take(slot(2), &News::More(Vec::new()), has_2, 3).is_empty());
         assert_eq!(kept.take(slot(1), &News::Other, |names| names == [name(3)], 3), ["two"]);
         assert_eq!(kept.take(slot(1), &News::Other, any, 3), ["one"]);
     }

@@ -103,6 +103,26 @@ impl KnownNames {
         }
     }
 
+    /// Whether a cluster may have one of the names by what is new of it.
+    pub(crate) fn may_have_now(
+        &self,
+        cluster: &ClusterName,
+        news: &News,
+        names: &[Name],
+        now_ms: u64,
+    ) -> bool {
+        let gateways = match news {
+            News::None => return false,
+            News::More(gateways) => gateways,
+            News::Other => return self.may_have(cluster, names, now_ms),
+        };
+        let filters = self.clusters.get(cluster).and_then(|cluster| cluster.trusted(now_ms));
+        filters.is_none_or(|filters| {
+            let mut changed = gateways.iter().filter_map(|gateway| filters.get(gateway));
+            changed.any(|filter| names.iter().any(|name| filter.may_have(*name)))
+        })
+    }
+
     /// Takes what the announcing worker of a cluster says. `is_used` says whether this process wants to know everything.
     pub(crate) fn hear(
         &mut self,
@@ -114,7 +134,8 @@ impl KnownNames {
     ) -> Heard {
         let room = MAX_BYTES.saturating_sub(self.bytes_of_others(name));
         let Some(cluster) = self.cluster(name) else { return Heard::Taken { news: News::None, asks: false } };
-        let was_trusted = cluster.trusted(now_ms).is_some();
+        // Also one that is not fresh any more: it was when calls of the last moment have left the cluster out.
+        let was_known = cluster.is_complete && matches!(cluster.summary, Summary::Known { .. });
         let mut news = news(&update.step);
         match cluster.last {
             Some(last) if last.process == said.process => {
@@ -141,7 +162,7 @@ impl KnownNames {
         if asks {
             cluster.ask_at_ms = now_ms + ASK_MS;
         }
-        if was_trusted && cluster.trusted(now_ms).is_none() {
+        if was_known && cluster.trusted(now_ms).is_none() {
             news = News::Other;
         }
         Heard::Taken { news, asks }
@@ -193,8 +214,9 @@ impl Cluster {
         let NamesUpdate { number, step, .. } = update;
         match &mut self.summary {
             Summary::Known { number: known, filters, incoming } => match step {
-                // Others have asked for it.
-                Step::Snapshot { .. } => Ok(()),
+                // Others have asked for it. If it is newer, a change was lost.
+                Step::Snapshot { .. } if number == *known => Ok(()),
+                Step::Snapshot { .. } => Err(Broken),
                 step if number == *known + u64::from(step.is_change()) => {
                     *known = number;
                     apply(step, filters, incoming, room)
@@ -248,11 +270,7 @@ impl Snapshot {
 /// What a step means for calls that have left the cluster out, where the summary is trusted before and after it.
 fn news(step: &Step) -> News {
     match step {
-        Step::Names(all) => {
-            let mut names: Vec<_> = all.iter().flat_map(|(_, names)| names).copied().collect();
-            names.sort_unstable();
-            News::Names(names)
-        }
+        Step::Names(all) => News::More(all.iter().map(|(gateway, _)| *gateway).collect()),
         Step::Part(part) if part.offset as usize + part.bits.len() == part.len as usize => News::Other,
         Step::Alive | Step::Part(_) | Step::Gone(_) | Step::Snapshot { .. } => News::None,
     }
@@ -310,4 +328,50 @@ fn take_part(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> ClusterName {
+        "a".parse().unwrap()
+    }
+
+    /// A process that knows the cluster by a snapshot with one gateway, as of change 1 and the time 0.
+    fn knows() -> KnownNames {
+        let mut known = KnownNames::default();
+        hear(&mut known, 1, 1, snapshot(), 0);
+        assert!(!known.may_have(&cluster(), &[Name::from_bits(1)], 0));
+        known
+    }
+
+    fn snapshot() -> Step {
+        let gateway = SocketAddrV4::new([10, 0, 0, 1].into(), 1);
+        let part = FilterPart { gateway, len: 4096, offset: 0, bits: vec![0; 4096].into() };
+        Step::Snapshot { gateways: 1, part }
+    }
+
+    /// Hears the `said`th message, with this change.
+    fn hear(known: &mut KnownNames, said: u64, number: u64, step: Step, now_ms: u64) -> Heard {
+        let update = NamesUpdate { number, is_complete: true, step };
+        known.hear(&cluster(), Said { process: 1, number: said, unix_ms: 1 }, update, true, now_ms)
+    }
+
+    #[test]
+    fn a_snapshot_for_others_shows_that_a_change_was_lost() {
+        let mut known = knows();
+        hear(&mut known, 2, 1, snapshot(), 100);
+        assert!(!known.may_have(&cluster(), &[Name::from_bits(1)], 100));
+        hear(&mut known, 4, 2, snapshot(), 200);
+        assert!(known.may_have(&cluster(), &[Name::from_bits(1)], 200));
+    }
+
+    #[test]
+    fn what_has_left_a_cluster_out_at_the_end_of_its_trust_goes_there_if_a_change_was_lost() {
+        let mut known = knows();
+        assert!(!known.may_have(&cluster(), &[Name::from_bits(1)], FRESH_MS - 50));
+        let heard = hear(&mut known, 3, 2, Step::Alive, FRESH_MS + 50);
+        assert_eq!(heard, Heard::Taken { news: News::Other, asks: true });
+    }
 }

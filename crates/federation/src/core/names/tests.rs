@@ -229,7 +229,8 @@ impl World {
                             self.wants.push(self.now_ms + MAX_DELAY_MS);
                         }
                         let Hearer { known, kept, missed, .. } = hearer;
-                        let may_have = |names: &[Name]| known.may_have(&cluster(), names, self.now_ms);
+                        let may_have =
+                            |names: &[Name]| known.may_have_now(&cluster(), &news, names, self.now_ms);
                         let late = kept.take(Slot::of(&cluster()), &news, may_have, self.now_ms);
                         missed.retain(|(_, call)| !late.contains(call));
                     }
@@ -429,6 +430,30 @@ fn what_has_left_a_cluster_out_goes_there_if_its_names_come_or_are_not_known_any
         world.run(KEPT_MS - STEP_MS);
         assert_eq!(world.hearers[0].missed.is_empty(), is_late, "{case}");
     }
+}
+
+#[test]
+fn what_has_left_a_cluster_out_goes_there_if_its_names_are_in_the_filter_by_the_bits_of_another() {
+    let mut world = World::new(1);
+    (0..4_000).for_each(|number| world.gateways.join(gateway(1), number, 0));
+    world.run(1_000);
+    let before = &world.gateways.gateways[&gateway(1)].filter;
+    let (new, other) = (4_000..8_000)
+        .find_map(|new| {
+            let mut after = before.clone();
+            after.insert(name(new));
+            let is_other =
+                |other: &u64| *other != new && !before.may_have(name(*other)) && after.may_have(name(*other));
+            Some((new, (8_000..9_000).find(is_other)?)).filter(|_| !before.may_have(name(new)))
+        })
+        .unwrap();
+    // Its gateway has not told of it, as its filter had it already.
+    world.gateways.gateways.get_mut(&gateway(1)).unwrap().members.insert(other, 0);
+    world.send(0, other);
+    assert_eq!(world.hearers[0].missed.len(), 1);
+    world.gateways.join(gateway(1), new, 0);
+    world.run(KEPT_MS - STEP_MS);
+    assert!(world.hearers[0].missed.is_empty());
 }
 
 #[test]
