@@ -195,7 +195,7 @@ impl Serving {
         }
         self.is_clock_wrong = is_wrong;
         self.workers.set_holds_nothing(is_wrong);
-        self.workers.set_reaches_gateways(!self.own.gateways().is_empty(), shared.now_ms());
+        self.workers.set_reaches_gateways(self.own.has_gateway(), shared.now_ms());
         let changes = self.workers.advance(shared.now_ms());
         let subscribe_until = Instant::now() + SUBSCRIBE;
         for partition in changes.subscribe.iter() {

@@ -74,6 +74,11 @@ impl OwnCluster {
         self.gateway.links().all().keys().copied().collect()
     }
 
+    /// Whether a gateway is connected.
+    pub fn has_gateway(&self) -> bool {
+        self.gateway.links().read().values().any(|link| link.is_live())
+    }
+
     /// Follows which groups and uids the own cluster has. One follower at a time gets the changes.
     pub fn names(&self) -> ClusterNames {
         ClusterNames::of(&self.gateway)

@@ -97,7 +97,7 @@ async fn receive(shared: Arc<Shared>, own: OwnCluster, end: CancellationToken) {
     let mut connected = shared.connected.clone();
     while end.run_until_cancelled(connected.wait_for(|connected| *connected)).await.is_some() {
         // Without a gateway a call would be told to nobody, and acknowledged.
-        while receiver.own.gateways().is_empty() {
+        while !receiver.own.has_gateway() {
             if end.run_until_cancelled(sleep(GATEWAY)).await.is_none() {
                 return;
             }
