@@ -52,13 +52,12 @@ pub(crate) fn federate(config: &mut worker::Config, cluster: &str, urls: Vec<Str
 
 /// Starts a cluster of two gateways and two workers.
 pub(crate) async fn join(cluster: &str, urls: Vec<String>) -> Joined {
-    let cluster = Cluster::builder()
-        .gateways(2)
-        .workers(2)
-        .metrics()
-        .worker(|config| federate(config, cluster, urls))
-        .start()
-        .await;
+    join_with(|config| federate(config, cluster, urls)).await
+}
+
+/// Starts a cluster of two gateways and two workers with these settings.
+pub(crate) async fn join_with(configure: impl FnOnce(&mut worker::Config)) -> Joined {
+    let cluster = Cluster::builder().gateways(2).workers(2).metrics().worker(configure).start().await;
     let (mut clients, mut apis) = (Vec::new(), Vec::new());
     for gateway in &cluster.gateways {
         let (socket, id) = WsClient::greeted(gateway.listener).await;

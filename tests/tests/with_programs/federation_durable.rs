@@ -11,26 +11,17 @@ use gatewayworker_tests::process::{Process, free_port};
 use gatewayworker_tests::{Cluster, NatsServer, WsClient, eventually};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::federation::{Client, Joined, KEY, federate, join_all_to, name, reach_each_other};
+use crate::federation::{Joined, KEY, federate, join_all_to, join_with, name, reach_each_other};
 
 const CALLS: &str = "gatewayworker_federation_calls_total";
 
 /// Starts a cluster of two gateways and two workers whose sends are durable.
 async fn join(cluster: &str, urls: Vec<String>) -> Joined {
-    let cluster = Cluster::builder().gateways(2).workers(2).metrics().worker(|config| {
+    join_with(|config| {
         federate(config, cluster, urls);
         config.federation_durable = true;
-    });
-    let cluster = cluster.start().await;
-    let (mut clients, mut apis) = (Vec::new(), Vec::new());
-    for gateway in &cluster.gateways {
-        let (socket, id) = WsClient::greeted(gateway.listener).await;
-        clients.push(Client { socket, id });
-    }
-    for worker in &cluster.workers {
-        apis.push(worker.events.gateway().await);
-    }
-    Joined { cluster, clients, apis }
+    })
+    .await
 }
 
 /// Two durable clusters that have heard each other.
