@@ -11,6 +11,7 @@
 //! - [`inspect`]: what an operator may ask a gateway about itself, and the answers,
 //! - [`report`]: what a worker tells its gateways about itself,
 //! - [`interest`]: which groups and uids a gateway may have,
+//! - [`pattern`]: patterns of the names of groups,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines between a register and its peers,
@@ -35,6 +36,7 @@ mod ids;
 pub mod inspect;
 pub mod interest;
 mod json;
+pub mod pattern;
 pub mod php;
 mod question;
 pub mod register;
