@@ -19,6 +19,7 @@ mod listeners;
 mod metrics;
 mod nginx;
 mod page;
+mod php_example;
 mod tls;
 mod units;
 
@@ -82,7 +83,13 @@ gatewayworker_tests::tests_with_programs! {
         federation_ids::what_is_said_by_an_id_or_except_an_id_concerns_nobody_in_the_other_network,
         federation_ids::a_gateway_that_starts_again_is_still_one_of_its_own_network;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
-    [PHP] http_guide::the_program_in_php_pushes;
+    [PHP]
+        http_guide::the_program_in_php_pushes,
+        php_example::without_the_packages_the_start_script_says_what_to_do;
+    [PHP_PACKAGES]
+        php_example::the_chat_in_php_answers_as_the_chat_in_rust_does,
+        php_example::while_the_php_workers_start_again_clients_stay_and_wait;
+    [PHP_PACKAGES, CHROMIUM] php_example::two_pages_chat_through_php;
     [PYTHON] http_guide::the_program_in_python_pushes;
     [TELNET] listeners::telnet_chats_on_a_text_listener;
     [NETCAT] listeners::netcat_chats_on_a_text_listener;
