@@ -34,6 +34,7 @@ gatewayworker_tests::tests_with_programs! {
         channel::an_event_goes_only_to_workers_with_the_feature,
         channel::an_event_is_never_sent_to_a_php_gateway,
         http_guide::every_call_has_an_example,
+        php_example::the_files_of_the_guide_are_valid_and_ping_as_php_does,
         nginx::a_silent_client_is_pinged_before_nginx_closes_it;
     [REDIS] channel::over_redis_an_event_reaches_every_worker_and_a_lost_server_is_found_again;
     [NATS]

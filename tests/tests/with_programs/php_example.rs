@@ -1,4 +1,5 @@
-//! `examples/php`: the original's businessworkers, which run a chat in PHP, behind our register and gateway.
+//! `examples/php`: the original's businessworkers, which run a chat in PHP, behind our register and gateway. And the files
+//! that the guide's page about it writes.
 
 use std::fs;
 use std::path::Path;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use super::page::{hear, log_in, say};
 
+const GUIDE: &str = include_str!("../../../docs/guide/php.md");
 const KEY: &str = "a key of the PHP example";
 /// How long the PHP workers may take to end.
 const END: Duration = Duration::from_secs(10);
@@ -171,4 +173,20 @@ pub(crate) async fn two_pages_chat_through_php() {
     assert_eq!(hear(&bob, "hello from a page").await, ("Alice".into(), "false".into()));
     say(&bob, "你好").await;
     assert_eq!(hear(&alice, "你好").await, ("Bob".into(), "false".into()));
+}
+
+/// The content that the guide writes into a file.
+fn file_of_the_guide(name: &str) -> &'static str {
+    let (_, rest) =
+        GUIDE.split_once(&format!("cat > gateway/{name} <<'EOF'\n")).expect("the page writes the file");
+    rest.split_once("EOF\n").expect("the file has an end").0
+}
+
+pub(crate) async fn the_files_of_the_guide_are_valid_and_ping_as_php_does() {
+    let register: gatewayworker_register::Config =
+        toml::from_str(file_of_the_guide("register.toml")).unwrap();
+    let gateway: gatewayworker_gateway::Config = toml::from_str(file_of_the_guide("gateway.toml")).unwrap();
+    assert_eq!(gateway.register_address, [register.listen]);
+    // Without these two lines ours closes clients that PHP keeps.
+    assert_eq!((gateway.ping_interval, gateway.ping_not_response_limit), (10.0, 0));
 }
