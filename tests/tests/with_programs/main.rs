@@ -20,6 +20,7 @@ mod metrics;
 mod nginx;
 mod page;
 mod php_example;
+mod php_guide;
 mod tls;
 mod units;
 
@@ -89,7 +90,8 @@ gatewayworker_tests::tests_with_programs! {
         php_example::without_the_packages_the_start_script_says_what_to_do;
     [PHP_PACKAGES]
         php_example::the_chat_in_php_answers_as_the_chat_in_rust_does,
-        php_example::while_the_php_workers_start_again_clients_stay_and_wait;
+        php_example::while_the_php_workers_start_again_clients_stay_and_wait,
+        php_guide::the_commands_bring_an_application_over_and_back;
     [PHP_PACKAGES, CHROMIUM] php_example::two_pages_chat_through_php;
     [PYTHON] http_guide::the_program_in_python_pushes;
     [TELNET] listeners::telnet_chats_on_a_text_listener;
