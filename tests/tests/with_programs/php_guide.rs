@@ -114,7 +114,8 @@ impl Application {
 
 impl Drop for Application {
     fn drop(&mut self) {
-        self.run("cat gateway/*.pid 2> /dev/null | xargs -r kill 2> /dev/null; php start.php stop; true");
+        // Some may have ended already.
+        self.run("kill $(cat gateway/*.pid) || true; php start.php stop || true");
     }
 }
 
