@@ -55,6 +55,7 @@
 //! - `federation/` and `elsewhere.rs` reach other clusters, where a handle has them; `qualified.rs` tells ids of clients of
 //!   several clusters apart.
 //! - `inspect.rs` asks gateways about themselves, on connections of its own.
+//! - `peers.rs` is for our own gateway.
 //! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 
 mod ask;
@@ -87,6 +88,7 @@ mod liveness;
 mod message;
 mod name_journal;
 mod names;
+mod peers;
 mod qualified;
 mod questions;
 mod select;
