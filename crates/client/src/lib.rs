@@ -44,8 +44,8 @@
 //!
 //! # The files
 //!
-//! - `gateway.rs` is the handle. `send.rs`, `close.rs`, `commands.rs`, `questions.rs` and
-//!   `select.rs` are its methods, `calls/` the same methods by name.
+//! - `gateway.rs` is the handle. `send.rs`, `close.rs`, `commands.rs`, `questions.rs`,
+//!   `select.rs` and `presence.rs` are its methods, `calls/` the same methods by name.
 //! - `targets.rs` and `frames.rs` make frames of a send, `emulated.rs` makes commands that
 //!   no gateway has, `dispatch.rs` awaits all of these; `ask.rs` asks, `decode.rs` reads the
 //!   answers.
@@ -89,6 +89,7 @@ mod message;
 mod name_journal;
 mod names;
 mod peers;
+mod presence;
 mod qualified;
 mod questions;
 mod select;
@@ -105,6 +106,7 @@ pub use error::{AskError, AskResult, Delivery, Error, Unreached};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use liveness::Liveness;
 pub use message::OutMessage;
+pub use presence::{Presence, PresentUid};
 pub use select::{Column, Row, Where};
 pub use send::Sending;
 pub use session::{SessionData, SessionError};

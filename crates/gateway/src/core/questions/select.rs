@@ -58,7 +58,9 @@ fn rows<P: Ports>(table: &Table<P>, select: &Select) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut place = 0;
     let mut take = |place: u32, order: u64, client: &Client<P>| {
-        if seen.insert(client.connection_id) {
+        // A client that is not admitted yet is not shown to others.
+        let is_shown = !(shows_presence && client.is_pending());
+        if is_shown && seen.insert(client.connection_id) {
             rows.push(row(table, client, (place, order), shows_presence));
         }
     };
