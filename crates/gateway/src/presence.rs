@@ -33,6 +33,9 @@ const SETTLE_MS: u64 = 5_000;
 /// How long a report may take, with the connection to its gateway.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a gateway that stops waits for its last reports.
+const LAST_REPORTS: Duration = Duration::from_secs(1);
+
 /// So many messages are sent at once, and then it is waited for so long.
 const MESSAGES_AT_ONCE: usize = 1_000;
 const MESSAGES_PAUSE: Duration = Duration::from_millis(50);
@@ -46,6 +49,8 @@ pub(crate) struct Presence {
     feed: Arc<PresenceFeed>,
     /// There may be something to report or to say.
     changed: Arc<Notify>,
+    /// A report was answered.
+    answered: Notify,
     join: Option<MessageTemplate>,
     leave: Option<MessageTemplate>,
     /// Gateways without an answer.
@@ -82,6 +87,7 @@ impl Presence {
             owner: Mutex::new(Owner::new(own, settings)),
             feed: Arc::new(PresenceFeed::new(groups, data, reporter, move || wakes.notify_one())),
             changed,
+            answered: Notify::new(),
             join,
             leave,
             unanswered: LogLimiter::default(),
@@ -152,6 +158,7 @@ impl Presence {
                 Some(ended) = reports.join_next() => match ended {
                     Ok((gateway, series, answer)) => {
                         self.feed.reporter().answered(gateway, series, answer, self.now_ms());
+                        self.answered.notify_waiters();
                     }
                     // Nobody cancels one.
                     Err(error) => resume_unwind(error.into_panic()),
@@ -159,6 +166,23 @@ impl Presence {
                 () = sleep_until(at), if deadline.is_some() => {}
             }
         }
+    }
+
+    /// Waits until everything is reported, for a second at most: the gateway ends next, and its clients have left.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn reported(&self) {
+        let all = async {
+            loop {
+                let answered = self.answered.notified();
+                if self.feed.reporter().has_reported() {
+                    return;
+                }
+                answered.await;
+            }
+        };
+        // What is not said now is noticed after gateway_lost_after_ms.
+        let _ = timeout(LAST_REPORTS, all).await;
     }
 
     fn set_list(&self, entries: &[String]) {

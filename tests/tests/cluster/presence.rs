@@ -188,6 +188,26 @@ async fn the_uids_of_a_killed_gateway_leave_and_those_that_are_elsewhere_stay() 
 }
 
 #[tokio::test]
+async fn the_uids_of_a_gateway_that_stops_leave_at_once() {
+    let cluster = two_gateways(100).gateway(|config| config.presence.gateway_lost_after_ms = 3_600_000);
+    let cluster = cluster.start().await;
+    let api = cluster.api().await;
+    let mut rooms = Rooms { cluster, api };
+    let names = ["room-1", "room-2", "room-3", "room-4"];
+    let (mut heard, mut clients) = (Vec::new(), Vec::new());
+    for room in names {
+        let mut observer = rooms.observer(0, room).await;
+        clients.push(rooms.enter(1, room, "ann").await);
+        assert_eq!(observer.json().await, said("join", room, "ann"));
+        heard.push(observer);
+    }
+    rooms.cluster.gateways[1].stop().await;
+    for (room, observer) in names.iter().zip(&mut heard) {
+        assert_eq!(observer.json().await, said("leave", room, "ann"));
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_comes_later_takes_rooms_over_and_repeats_nothing() {
     let mut rooms = Rooms::start(100).await;
     let names: Vec<_> = (1..=8).map(|n| format!("room-{n}")).collect();

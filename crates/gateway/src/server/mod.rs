@@ -212,6 +212,9 @@ async fn serve_here(
     tasks.stop().await;
     lasting.spawn("the announcement to missing workers", announce_if_worker_is_missing(shared.clone()));
     stop(&shared, spread).await;
+    if let Some(presence) = &shared.presence {
+        presence.reported().await;
+    }
     if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
         warn!("some shards did not end in time");
     }

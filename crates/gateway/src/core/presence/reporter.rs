@@ -270,6 +270,17 @@ impl Reporter {
         self.receivers.values().filter_map(Receiver::due_ms).chain(forgotten).min()
     }
 
+    /// Whether each gateway has answered that it knows everything.
+    pub fn has_reported(&self) -> bool {
+        let is_told = |receiver: &Receiver| {
+            receiver.is_complete
+                && !receiver.is_over
+                && receiver.changed.is_empty()
+                && receiver.asked.is_none()
+        };
+        self.receivers.values().all(is_told)
+    }
+
     /// How many reports were not answered.
     pub fn failed(&self) -> u64 {
         self.failed
