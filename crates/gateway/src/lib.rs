@@ -9,6 +9,7 @@
 //! - `server`: the start and end of the gateway; its acceptors,
 //! - `listener`, `access`: an open listener, its connection limits and access rules,
 //! - `client`, `websocket`, `socket`, `tls`: a client up to its place in the table; its socket,
+//! - `identity`: a client's token, and what it makes of the client,
 //! - `shard`: a shard's thread, which runs the core,
 //! - `core`: the clients of a shard, their memberships, messages and timers,
 //! - `link`, `epochs`, `workers`: the links of workers and client libraries; which two of them are a
@@ -16,7 +17,7 @@
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
 //! - `inspect`: answers what operators ask,
 //! - `gateway_state`: what all shards and links share,
-//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`, `metrics`: limits, watched tasks, and
+//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`, `token_counts`, `metrics`: limits, watched tasks, and
 //!   what operators see,
 //! - `config`, `error`: the configuration; the errors of the gateway.
 
@@ -32,6 +33,7 @@ mod core;
 mod epochs;
 mod error;
 mod gateway_state;
+mod identity;
 mod inspect;
 mod interest;
 #[cfg(feature = "internals")]
@@ -52,6 +54,7 @@ mod socket;
 #[cfg(feature = "otel")]
 mod spans;
 mod tls;
+mod token_counts;
 mod trace_queue;
 mod transmit;
 mod websocket;

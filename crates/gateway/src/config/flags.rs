@@ -32,6 +32,9 @@ macro_rules! flags {
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
+            /// Tokens of clients.
+            #[command(flatten)]
+            pub auth: gatewayworker_auth::Flags,
             /// A page for operators.
             #[command(flatten)]
             pub admin: gatewayworker_admin::Flags,
@@ -192,7 +195,11 @@ mod tests {
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
-            if let Some(key) = flag.strip_prefix("link_tls_").or_else(|| flag.strip_prefix("admin_")) {
+            if let Some(key) = flag
+                .strip_prefix("link_tls_")
+                .or_else(|| flag.strip_prefix("admin_"))
+                .or_else(|| flag.strip_prefix("auth_"))
+            {
                 let line = format!("#   {key} = ");
                 assert!(file.contains(&line), "{flag} is not in config/gateway.toml");
                 continue;

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use gatewayworker_auth::Authenticator;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
 use gatewayworker_metrics::{Exporter, Health};
 use gatewayworker_net::{UnixLinkListener, registers};
@@ -124,9 +125,14 @@ pub async fn serve(
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
     let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
+    let authenticator = match config.auth.is_on() {
+        true => Some(Authenticator::new(&config.auth, config.token_limits()).map_err(ConfigError::from)?),
+        false => None,
+    };
     let timings = metrics_listener.as_ref().map(|_| Timings::default());
     let shared = GatewayState::new(config, capacity, address, senders);
     let shared = shared.with_link_tls(link_tls).with_timings(timings);
+    let shared = shared.with_authenticator(authenticator.map(Arc::new));
     #[cfg(feature = "otel")]
     let span_exporter = spans::exporter(&shared.config)?;
     #[cfg(feature = "otel")]
@@ -135,9 +141,10 @@ pub async fn serve(
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
-    operator
-        .stats
-        .provide_problems(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
+    operator.stats.provide_problems(move || {
+        let of_keys = watched.authenticator.as_ref().and_then(|authenticator| authenticator.problem());
+        problem(watched.workers.len(), &watched.registers).into_iter().chain(of_keys).collect()
+    });
     let draining = shutdown.child_token();
     let metrics =
         metrics_listener.map(|listener| (listener, Health::new(operator.stats.clone(), draining.clone())));
@@ -299,6 +306,9 @@ fn start_tasks(
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
     tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
+    if let Some(authenticator) = shared.authenticator.clone() {
+        tasks.spawn("the refresh of the keys of tokens", async move { authenticator.refresh().await });
+    }
     tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
     Ok(())
 }
