@@ -82,6 +82,17 @@ impl Authenticator {
         }
     }
 
+    /// Does the same where nobody runs [`refresh`](Self::refresh): fetches the key set first, where there is one.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn check_once(&self, token: &str) -> Result<Identity, Refusal> {
+        tokio::select! {
+            checked = self.check(token) => checked,
+            () = self.refresh() => Err(Refusal::KeysAway),
+        }
+    }
+
     fn verify(&self, token: &str) -> Result<Identity, Refusal> {
         self.verifier().verify(token, unix_s())
     }
@@ -189,3 +200,6 @@ fn shown(url: &Url) -> String {
 fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ pub(crate) const AT_ONCE_EVERY_MS: u64 = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     refresh_ms: u64,
+    /// How long after the begin of a fetch an unknown `kid` brings about the next one.
+    at_once_every_ms: u64,
     next_ms: u64,
     /// When the last fetch began.
     last_ms: Option<u64>,
@@ -19,7 +21,12 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// The first fetch is due at once, and then every `refresh_ms`.
     pub(crate) fn new(refresh_ms: u64) -> Self {
-        Self { refresh_ms, next_ms: 0, last_ms: None, is_fetching: false }
+        Self::with_pause(refresh_ms, AT_ONCE_EVERY_MS)
+    }
+
+    /// The same with another pause than [`AT_ONCE_EVERY_MS`].
+    pub(crate) fn with_pause(refresh_ms: u64, at_once_every_ms: u64) -> Self {
+        Self { refresh_ms, at_once_every_ms, next_ms: 0, last_ms: None, is_fetching: false }
     }
 
     /// When the next fetch is due.
@@ -36,7 +43,7 @@ impl Schedule {
     /// The fetch has ended.
     pub(crate) fn end(&mut self, is_fetched: bool, now_ms: u64) {
         self.is_fetching = false;
-        let pause_ms = if is_fetched { self.refresh_ms } else { self.refresh_ms.min(AT_ONCE_EVERY_MS) };
+        let pause_ms = if is_fetched { self.refresh_ms } else { self.refresh_ms.min(self.at_once_every_ms) };
         self.next_ms = now_ms.saturating_add(pause_ms);
     }
 
@@ -47,7 +54,7 @@ impl Schedule {
             return true;
         }
         let is_allowed =
-            self.last_ms.is_none_or(|last_ms| now_ms >= last_ms.saturating_add(AT_ONCE_EVERY_MS));
+            self.last_ms.is_none_or(|last_ms| now_ms >= last_ms.saturating_add(self.at_once_every_ms));
         if is_allowed {
             self.next_ms = self.next_ms.min(now_ms);
         }

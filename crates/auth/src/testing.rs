@@ -39,3 +39,15 @@ pub(crate) fn valid() -> Map<String, Json> {
 pub(crate) fn signed(claims: &Map<String, Json>) -> String {
     SigningKey::hs256(SECRET).sign(claims, None).unwrap()
 }
+
+/// base64url without padding.
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    bytes
+        .chunks(3)
+        .flat_map(|chunk| {
+            let word = (0..3).fold(0, |word, i| word << 8 | u32::from(chunk.get(i).copied().unwrap_or(0)));
+            (0..=chunk.len()).map(move |i| DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char)
+        })
+        .collect()
+}

@@ -60,10 +60,13 @@ mod transmit;
 mod websocket;
 mod workers;
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use gatewayworker_admin::{About, Access, Page, ServedPage};
+use gatewayworker_auth::Authenticator;
 use gatewayworker_daemon::{OpenFiles, Runtime, Warnings, load};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -99,6 +102,21 @@ pub fn main_with(protocols: Protocols) -> ExitCode {
 /// Runs the daemon until a signal ends it. See [`gatewayworker_daemon::run`] for the exit code.
 pub fn run(cli: Cli) -> ExitCode {
     run_with(cli, Protocols::default())
+}
+
+/// Returns what says what the tokens of clients are worth to a gateway with this configuration file, and the environment;
+/// `None` where it asks for none.
+///
+/// # Errors
+/// When the configuration cannot be read, or a key cannot be used.
+pub fn authenticator(file: &Path) -> anyhow::Result<Option<Authenticator>> {
+    let Cli { common, flags } =
+        Cli::try_parse_from([OsStr::new("gateway"), OsStr::new("--config"), file.as_os_str()])?;
+    let config: Config = load(&common, &flags)?;
+    let config = config.with_paths_relative_to(Some(file));
+    let limits = config.token_limits();
+    let open = || Authenticator::new(&config.auth, limits);
+    Ok(config.auth.is_on().then(open).transpose()?)
 }
 
 fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {

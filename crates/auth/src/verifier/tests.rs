@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::sign::SigningKey;
-use crate::testing::{NOW_S, SECRET, claims, rules, signed, valid, verifier};
+use crate::testing::{NOW_S, SECRET, base64url, claims, rules, signed, valid, verifier};
 
 const RSA: &str = include_str!("../testing/rsa.pub.pem");
 const EC: &str = include_str!("../testing/ec.pub.pem");
@@ -22,20 +22,8 @@ fn made_elsewhere(algorithm: &str) -> &'static str {
 
 /// A token of three parts; a JSON part is encoded.
 fn token(header: &Json, claims: &Json, signature: &str) -> String {
-    let part = |json: &Json| base64(json.to_string().as_bytes());
+    let part = |json: &Json| base64url(json.to_string().as_bytes());
     format!("{}.{}.{signature}", part(header), part(claims))
-}
-
-/// base64url without padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    bytes
-        .chunks(3)
-        .flat_map(|chunk| {
-            let word = (0..3).fold(0, |word, i| word << 8 | u32::from(chunk.get(i).copied().unwrap_or(0)));
-            (0..=chunk.len()).map(move |i| DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char)
-        })
-        .collect()
 }
 
 #[test]
@@ -101,7 +89,7 @@ fn a_forged_token_is_refused() {
     assert_eq!(verifier().verify(&other, NOW_S), Err(Refusal::Signature));
     // The claims of one with the signature of another.
     let parts: Vec<_> = token.split('.').collect();
-    let root = base64(json!({"sub": "root", "exp": NOW_S + 60}).to_string().as_bytes());
+    let root = base64url(json!({"sub": "root", "exp": NOW_S + 60}).to_string().as_bytes());
     let spliced = format!("{}.{root}.{}", parts[0], parts[2]);
     assert_eq!(verifier().verify(&spliced, NOW_S), Err(Refusal::Signature));
     for cut in [&parts[2][..20], ""] {
