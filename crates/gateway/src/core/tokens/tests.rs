@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use gatewayworker_protocol::Features;
 
+use super::*;
 use crate::core::inbox::Inbox;
 use crate::core::membership_limits::MembershipLimits;
 use crate::core::testing::{self, MemoryConnection, MemoryDirectory, MemoryLink, MemoryPorts};
 use crate::core::worker_link::WorkerLink;
-use super::*;
 
 fn grant(uid: &'static str, groups: &[&'static str], expires_ms: u64) -> Grant {
     Grant {
