@@ -132,13 +132,24 @@ impl Authenticator {
         }
     }
 
+    /// Reads the keys of the files again that the configuration names. Clients that are connected stay.
+    ///
+    /// # Errors
+    /// When one cannot be read, or used. The keys are as they were, then.
+    pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
+        let own_keys = config.own_keys()?;
+        // Under the lock, so that a key set that comes at the same time is not lost.
+        let mut verifier = self.verifier.write().unwrap_or_else(PoisonError::into_inner);
+        *verifier = Arc::new(Verifier { own_keys, ..Verifier::clone(&verifier) });
+        Ok(())
+    }
+
     fn replace_key_set(&self, keys: Vec<Key>, url: &str) {
-        let mut verifier = Verifier::clone(&self.verifier());
+        let mut verifier = self.verifier.write().unwrap_or_else(PoisonError::into_inner);
         if let KeySet::Away = verifier.key_set {
             info!(keys = keys.len(), url, "the keys of tokens are fetched");
         }
-        verifier.key_set = KeySet::Fetched(keys);
-        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
+        *verifier = Arc::new(Verifier { key_set: KeySet::Fetched(keys), ..Verifier::clone(&verifier) });
     }
 }
 

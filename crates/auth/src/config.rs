@@ -202,7 +202,8 @@ impl Config {
         Ok(Verifier::new(rules, self.own_keys()?, key_set))
     }
 
-    fn own_keys(&self) -> Result<Vec<Key>, ConfigError> {
+    /// Returns the keys of the settings and the files.
+    pub(crate) fn own_keys(&self) -> Result<Vec<Key>, ConfigError> {
         let mut keys = Vec::new();
         let problem = |key| move |problem: KeyProblem| ConfigError::Key { key, problem: problem.to_string() };
         if !self.hs256_secret.is_empty() {

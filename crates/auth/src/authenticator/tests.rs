@@ -190,3 +190,26 @@ async fn keys_stay_when_their_server_goes_down_or_answers_nonsense() {
         assert!(authenticator.problem().unwrap().contains("checked with the keys that it had before"));
     }
 }
+
+#[test]
+fn a_new_secret_is_taken_when_its_file_is_read_again_and_a_bad_file_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    let write = |text: String| std::fs::write(&file, text).unwrap();
+    let (old, new) = ("o".repeat(32), "n".repeat(32));
+    write(old.clone());
+    let config = Config { hs256_secret_file: Some(file.clone()), ..Config::default() };
+    let limits = Limits { max_groups: 10, max_name_bytes: 100, max_session_bytes: 1000 };
+    let authenticator = Authenticator::new(&config, limits).unwrap();
+    let takes = |secret: &str| {
+        let claims = claims(serde_json::json!({"exp": unix_s() + 60}));
+        authenticator.verify(&SigningKey::hs256(secret).sign(&claims, None).unwrap()).is_ok()
+    };
+    assert_eq!((takes(&old), takes(&new)), (true, false));
+    write("short".into());
+    assert!(authenticator.reload(&config).is_err());
+    assert_eq!((takes(&old), takes(&new)), (true, false));
+    write(format!("{old}\n{new}\n"));
+    authenticator.reload(&config).unwrap();
+    assert_eq!((takes(&old), takes(&new)), (true, true));
+}

@@ -309,7 +309,7 @@ fn start_tasks(
     if let Some(authenticator) = shared.authenticator.clone() {
         tasks.spawn("the refresh of the keys of tokens", async move { authenticator.refresh().await });
     }
-    tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
+    tasks.spawn("the reload of certificates and keys", reload_files(certificates, shared.clone(), reload));
     Ok(())
 }
 
@@ -358,18 +358,22 @@ async fn announce_if_worker_is_missing(shared: Arc<GatewayState>) {
     }
 }
 
-/// Loads the certificates again at each request of the operator. Without certificates it drops
-/// `reload`, which tells the operator that there is nothing to load.
-async fn reload_certificates(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
-    if certificates.is_empty() {
+/// Loads the certificates, and the keys of tokens, again at each request of the operator. Without both it
+/// drops `reload`, which tells the operator that there is nothing to load.
+async fn reload_files(certificates: Vec<Arc<Certificate>>, shared: Arc<GatewayState>, mut reload: Reload) {
+    if certificates.is_empty() && shared.authenticator.is_none() {
         drop(reload);
         return std::future::pending().await;
     }
     loop {
         let request = reload.next().await;
-        let certificates = certificates.clone();
+        let (certificates, shared) = (certificates.clone(), shared.clone());
         // Reading files may be slow, and this thread serves clients.
-        let load = move || certificates.iter().filter_map(|c| c.reload().err()).collect::<Vec<_>>();
+        let load = move || {
+            let keys = shared.authenticator.iter().filter_map(|keys| keys.reload(&shared.config.auth).err());
+            let keys = keys.map(|error| error.to_string());
+            certificates.iter().filter_map(|c| c.reload().err()).chain(keys).collect::<Vec<_>>()
+        };
         let problems = tokio::task::spawn_blocking(load).await.unwrap_or_default();
         request.done(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });
     }
