@@ -64,6 +64,8 @@ enum Command {
     /// Show a running cluster on the whole terminal: its numbers, its gateways and workers
     #[cfg(unix)]
     Top(control::TopFlags),
+    /// Make a token that admits a client to a gateway with [auth], or say what one is worth
+    Token(control::TokenFlags),
     /// Print a script that completes this tool's commands and flags in a shell
     Completion {
         /// The shell that it is for
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
         Command::Trace(flags) => control::trace(&flags),
         #[cfg(unix)]
         Command::Top(flags) => control::top(&flags),
+        Command::Token(flags) => control::token(&flags, gatewayworker_gateway::authenticator),
         Command::Completion { shell, program } => {
             // A pager that is closed early is no failure.
             let _ = std::io::stdout().write_all(&documents::completion(shell, program));

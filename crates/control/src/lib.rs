@@ -9,6 +9,7 @@
 //! - `cluster_access`, `inspecting`: a cluster on any host, by its registers and its key,
 //! - `call`: the Gateway API for a shell,
 //! - `connections`, `outbox`, `groups`, `closes`: the clients and groups of a running cluster,
+//! - `token`: makes and checks tokens of clients,
 //! - `trace`: what one client says and is sent, as it happens,
 //! - `top`: a running cluster on the whole terminal,
 //! - `table`, `units`, `look`: what they show, once or again and again,
@@ -42,6 +43,7 @@ mod start;
 #[cfg(unix)]
 mod status;
 mod table;
+mod token;
 #[cfg(unix)]
 mod top;
 mod trace;
@@ -56,6 +58,7 @@ pub use groups::{GroupsFlags, run as groups};
 pub use start::{StartFlags, run as start};
 #[cfg(unix)]
 pub use status::{StatusFlags, run as status};
+pub use token::{TokenFlags, run as token};
 #[cfg(unix)]
 pub use top::{TopFlags, run as top};
 pub use trace::{TraceFlags, run as trace};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use gatewayworker_auth::Authenticator;
 use gatewayworker_daemon::{Histogram, WatchedLoops};
 use gatewayworker_net::{LinkTls, RegisterLinks};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -35,6 +36,7 @@ use crate::logs::Logs;
 use crate::padded::Padded;
 use crate::presence::Presence;
 use crate::shard::message::ShardMessage;
+use crate::token_counts::TokenCounts;
 use crate::workers::{WorkerLink, Workers};
 
 /// How many questions of operators are answered at the same time.
@@ -91,8 +93,11 @@ pub(crate) struct GatewayState {
     pub(crate) last_closes: LastCloses,
     pub(crate) rejections: RejectionCounts,
     pub(crate) limits: LimitCounts,
+    /// What says what tokens of clients are worth, where clients are asked for them.
+    pub(crate) authenticator: Option<Arc<Authenticator>>,
+    pub(crate) token_counts: TokenCounts,
     /// The limits of commands, which all shards share.
-    membership_limits: MembershipLimits,
+    pub(crate) membership_limits: MembershipLimits,
     /// The permits of connections over a limit that wait for their request to be rejected.
     pub(crate) rejection_permits: Arc<Semaphore>,
     pub(crate) clients: Padded<AtomicUsize>,
@@ -147,6 +152,8 @@ impl GatewayState {
             last_closes: LastCloses::default(),
             rejections: RejectionCounts::default(),
             limits: LimitCounts::default(),
+            authenticator: None,
+            token_counts: TokenCounts::default(),
             membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: Padded::default(),
@@ -184,6 +191,12 @@ impl GatewayState {
     /// Returns the state with these times, which are noted from now on.
     pub(crate) fn with_timings(mut self, timings: Option<Timings>) -> Self {
         self.timings = timings;
+        self
+    }
+
+    /// Returns the state with what says what tokens of clients are worth.
+    pub(crate) fn with_authenticator(mut self, authenticator: Option<Arc<Authenticator>>) -> Self {
+        self.authenticator = authenticator;
         self
     }
 
@@ -225,6 +238,7 @@ impl GatewayState {
             ],
             self.link_counts.stats(),
             self.rejections.stats(),
+            self.token_counts.stats(),
             self.limits.stats(),
             self.traffic(),
             #[cfg(feature = "otel")]

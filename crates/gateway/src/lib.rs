@@ -9,6 +9,7 @@
 //! - `server`: the start and end of the gateway; its acceptors,
 //! - `listener`, `access`: an open listener, its connection limits and access rules,
 //! - `client`, `websocket`, `socket`, `tls`: a client up to its place in the table; its socket,
+//! - `identity`: a client's token, and what it makes of the client,
 //! - `shard`: a shard's thread, which runs the core,
 //! - `core`: the clients of a shard, their memberships, messages and timers,
 //! - `link`, `epochs`, `workers`: the links of workers and client libraries; which two of them are a
@@ -17,7 +18,7 @@
 //! - `presence`: reports who is in rooms, and says who comes and goes,
 //! - `inspect`: answers what operators ask,
 //! - `gateway_state`: what all shards and links share,
-//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`, `metrics`: limits, watched tasks, and
+//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`, `token_counts`, `metrics`: limits, watched tasks, and
 //!   what operators see,
 //! - `config`, `error`: the configuration; the errors of the gateway.
 
@@ -33,6 +34,7 @@ mod core;
 mod epochs;
 mod error;
 mod gateway_state;
+mod identity;
 mod inspect;
 mod interest;
 #[cfg(feature = "internals")]
@@ -54,15 +56,19 @@ mod socket;
 #[cfg(feature = "otel")]
 mod spans;
 mod tls;
+mod token_counts;
 mod trace_queue;
 mod transmit;
 mod websocket;
 mod workers;
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use gatewayworker_admin::{About, Access, Page, ServedPage};
+use gatewayworker_auth::Authenticator;
 use gatewayworker_daemon::{OpenFiles, Runtime, Warnings, load};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +104,21 @@ pub fn main_with(protocols: Protocols) -> ExitCode {
 /// Runs the daemon until a signal ends it. See [`gatewayworker_daemon::run`] for the exit code.
 pub fn run(cli: Cli) -> ExitCode {
     run_with(cli, Protocols::default())
+}
+
+/// Returns what says what the tokens of clients are worth to a gateway with this configuration file, and the environment;
+/// `None` where it asks for none.
+///
+/// # Errors
+/// When the configuration cannot be read, or a key cannot be used.
+pub fn authenticator(file: &Path) -> anyhow::Result<Option<Authenticator>> {
+    let Cli { common, flags } =
+        Cli::try_parse_from([OsStr::new("gateway"), OsStr::new("--config"), file.as_os_str()])?;
+    let config: Config = load(&common, &flags)?;
+    let config = config.with_paths_relative_to(Some(file));
+    let limits = config.token_limits();
+    let open = || Authenticator::new(&config.auth, limits);
+    Ok(config.auth.is_on().then(open).transpose()?)
 }
 
 fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {

@@ -20,6 +20,7 @@ use crate::core::listener_policy::ListenerPolicy;
 use crate::core::websocket::encode;
 use crate::padded::Padded;
 use crate::tls::Certificate;
+use crate::websocket::token::TokenPlaces;
 
 /// An open listener.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Listener {
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_header_bytes: usize,
     pub(crate) access: AccessPolicy,
+    /// Where its clients show their tokens, where it asks for them.
+    pub(crate) tokens: Option<TokenPlaces>,
     /// A client's own span is the parent of those of its connect.
     pub(crate) accepts_trace_parent: bool,
     /// The clients by address, where `max_connections_per_address` is set.
@@ -56,6 +59,7 @@ impl Listener {
         gateway_limit: Arc<ConnectionLimit>,
     ) -> Result<Self, ConfigError> {
         let config = listener.view(config);
+        let tokens = listener.asks_for_tokens(&config).then(|| TokenPlaces::of(&config.auth));
         let mut policy = ListenerPolicy {
             index,
             port,
@@ -77,6 +81,7 @@ impl Listener {
             handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
             max_header_bytes: config.max_header_bytes,
             access: AccessPolicy::of(&config)?,
+            tokens,
             accepts_trace_parent: cfg!(feature = "otel") && config.trace_parent == TraceParent::Accept,
             addresses: match config.max_connections_per_address {
                 0 => None,

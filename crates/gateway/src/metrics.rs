@@ -96,6 +96,12 @@ impl GatewayMetrics {
             shared.rejections.by_reason(),
         );
         into.counters(
+            "gatewayworker_tokens_refused_total",
+            "Tokens of clients that were refused, at the handshake or later, by reason.",
+            "reason",
+            shared.token_counts.by_reason(),
+        );
+        into.counters(
             "gatewayworker_messages_received_total",
             "Messages of clients, by listener.",
             "listener",

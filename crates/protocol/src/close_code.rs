@@ -34,6 +34,10 @@ pub const SERVICE_RESTART: u16 = 1012;
 /// RFC 6455).
 pub const TRY_AGAIN_LATER: u16 = 1013;
 
+/// The client's token has expired; it may connect again with a new one. The codes from 4000 on are for applications
+/// (RFC 6455): the number follows the 401 of HTTP.
+pub const TOKEN_EXPIRED: u16 = 4401;
+
 /// Whether an endpoint may send this close code: RFC 6455, section 7.4, and the codes that have
 /// been registered since.
 pub fn may_close_with(code: u16) -> bool {
@@ -49,7 +53,7 @@ mod tests {
         for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
             assert!(!may_close_with(code), "{code}");
         }
-        for code in [NORMAL, GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER, 3000, 4403, 4999] {
+        for code in [NORMAL, GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER, TOKEN_EXPIRED, 3000, 4403, 4999] {
             assert!(may_close_with(code), "{code}");
         }
     }

@@ -40,6 +40,8 @@ pub enum CloseReason {
     Undeliverable,
     /// The client's gateway had neither a register nor a worker for `isolated_after_ms`.
     Isolated,
+    /// The token that the client was admitted with has expired, and it has sent no new one.
+    TokenExpired,
     /// The gateway gave no reason that is known here: it is one of the original's, or of a later
     /// version.
     Unknown,
@@ -54,7 +56,7 @@ impl CloseReason {
         Self::NAMES.iter().map(|(reason, _)| *reason)
     }
 
-    const NAMES: [(Self, &'static str); 15] = [
+    const NAMES: [(Self, &'static str); 16] = [
         (Self::ClientLeft, "client-left"),
         (Self::TimedOut, "timed-out"),
         (Self::Kicked, "kicked"),
@@ -69,6 +71,7 @@ impl CloseReason {
         (Self::GatewayLost, "gateway-lost"),
         (Self::Undeliverable, "undeliverable"),
         (Self::Isolated, "isolated"),
+        (Self::TokenExpired, "token-expired"),
         (Self::Unknown, "unknown"),
     ];
 

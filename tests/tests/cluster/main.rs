@@ -32,6 +32,7 @@ mod rfc6455;
 mod rfc7692;
 mod sessions;
 mod tls;
+mod tokens;
 mod traces;
 #[cfg(unix)]
 mod traces_shell;

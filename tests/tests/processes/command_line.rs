@@ -269,3 +269,30 @@ fn a_worker_logs_its_http_address_and_never_the_token() {
     assert!(log.contains(&format!("127.0.0.1:{address}")) && log.contains("requests=0"), "{log}");
     assert!(!log.contains(token), "{log}");
 }
+
+#[test]
+fn a_token_is_made_and_a_gateway_says_what_it_is_worth() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("secret"), "a secret of more than thirty-two bytes\n").unwrap();
+    std::fs::write(path("gateway.toml"), "[auth]\nhs256_secret_file = 'secret'\naudience = 'chat'\n")
+        .unwrap();
+    let make = |more: &[&str]| {
+        let secret = path("secret");
+        let made = run(&[&["token", "--hs256-secret-file", &secret, "--uid", "u1"], more].concat());
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    };
+    let check = |token: &str| run(&["token", "--check", token, "--config", &path("gateway.toml")]);
+    let good =
+        make(&["--audience", "chat", "--group", "room-1", "--session", r#"{"name":"A"}"#, "--expires", "1h"]);
+    let said = check(&good);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success(), "{said:?}");
+    let expected = "accepted\nuid: u1\ngroups: room-1\nsession: {\"name\":\"A\"}\nexpires: in ";
+    assert!(text.starts_with(expected), "{text}");
+    assert_refused(&check(&make(&[])), 1, &["refused: audience: "]);
+    assert_refused(&check("nonsense"), 1, &["refused: malformed: "]);
+    std::fs::write(path("gateway.toml"), "").unwrap();
+    assert_refused(&check(&good), 1, &["this gateway asks for no tokens"]);
+}

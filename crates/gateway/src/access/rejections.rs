@@ -35,6 +35,8 @@ pub(crate) enum RejectReason {
     Origin,
     /// Its path is not one of `path`.
     Path,
+    /// It has no token that is accepted. `token_counts` has the reasons.
+    Token,
     /// No worker took it within `worker_wait_ms`.
     NoWorker,
     /// It left before its handshake was done.
@@ -43,7 +45,7 @@ pub(crate) enum RejectReason {
 
 impl RejectReason {
     /// Each reason with its name and the name of its count in `status`. In the order of the enum.
-    const NAMES: [(Self, &'static str, &'static str); 13] = [
+    const NAMES: [(Self, &'static str, &'static str); 14] = [
         (Self::Full, "full", "rejected_full"),
         (Self::ListenerFull, "listener-full", "rejected_listener_full"),
         (Self::AddressFull, "address-full", "rejected_address_full"),
@@ -55,6 +57,7 @@ impl RejectReason {
         (Self::NoHandshake, "no-handshake", "rejected_no_handshake"),
         (Self::Origin, "origin", "rejected_origin"),
         (Self::Path, "path", "rejected_path"),
+        (Self::Token, "token", "rejected_token"),
         (Self::NoWorker, "no-worker", "rejected_no_worker"),
         (Self::Left, "left", "rejected_left"),
     ];
@@ -68,6 +71,7 @@ impl RejectReason {
             Self::TooLong => "431 Request Header Fields Too Large",
             Self::Origin => "403 Forbidden",
             Self::Path => "404 Not Found",
+            Self::Token => "401 Unauthorized",
             Self::ProxyHeader | Self::Tls | Self::NoHandshake | Self::Left => "400 Bad Request",
         }
     }
@@ -85,6 +89,7 @@ impl RejectReason {
             Self::NoHandshake => "this is no WebSocket handshake",
             Self::Origin => "pages of this origin may not connect",
             Self::Path => "there is nothing here",
+            Self::Token => "the token is not accepted",
             Self::NoWorker => "no worker is linked; connect again later",
             Self::Left => "the client has left",
         }
@@ -108,6 +113,9 @@ impl RejectReason {
             }
             Self::Path => {
                 "a client was rejected: its path is not in path; add it there if clients are to use it"
+            }
+            Self::Token => {
+                "a client was rejected: its token is not accepted; `gatewayworker token --check` says more about one"
             }
             Self::NoWorker => "a client was rejected: no worker took it within worker_wait_ms",
             _ => return None,
@@ -216,9 +224,9 @@ mod tests {
         for (n, (reason, count)) in (1..).zip(counts.all()) {
             assert_eq!(count, n, "{reason}");
         }
-        assert!(counts.to_string().ends_with("path=11 no-worker=12 left=13"));
+        assert!(counts.to_string().ends_with("path=11 token=12 no-worker=13 left=14"));
         let stats = counts.stats();
-        assert_eq!(stats[..3], [("rejected", 91), ("rejected_full", 1), ("rejected_listener_full", 2)]);
+        assert_eq!(stats[..3], [("rejected", 105), ("rejected_full", 1), ("rejected_listener_full", 2)]);
         for ((_, name, stat), (shown, _)) in RejectReason::NAMES.iter().zip(&stats[1..]) {
             assert_eq!((*stat, format!("rejected_{}", name.replace('-', "_"))), (*shown, stat.to_string()));
         }

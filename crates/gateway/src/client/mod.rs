@@ -33,6 +33,7 @@ use crate::closing;
 use crate::core::client::NewClient;
 use crate::core::inbox::Inbox;
 use crate::core::outbox::Outbox;
+use crate::identity::{self, Checked};
 use crate::listener::{ConnectionPermit, Listener};
 use crate::shard::{ClientConnection, NewConnection, ShardThread};
 use crate::socket::Socket;
@@ -119,6 +120,8 @@ struct AdmissibleClient {
     /// Bytes received behind the handshake.
     received: Vec<u8>,
     worker: Arc<WorkerLink>,
+    /// What its token says, where it came with one.
+    checked: Option<Checked>,
     /// The client's own span, where the listener accepts one.
     trace_parent: Option<TraceContext>,
 }
@@ -147,6 +150,7 @@ async fn check_access(
         may_compress: false,
         received,
         worker,
+        checked: None,
         trace_parent: None,
     })
 }
@@ -171,7 +175,7 @@ async fn resolve_proxied_peer(
     Ok(client.unwrap_or(peer))
 }
 
-/// Reads the upgrade request, and waits for a worker. Only then may the 101 be written.
+/// Reads the upgrade request, has the client's token checked, and waits for a worker. Only then may the 101 be written.
 async fn upgrade(
     shard: &ShardThread,
     socket: &mut Socket,
@@ -181,19 +185,26 @@ async fn upgrade(
 ) -> Result<AdmissibleClient, Rejection> {
     let peer = *client_address;
     let reading = handshake::read_request(socket, permit, client_address);
-    let Upgrade { response, handshake, rest: mut received, may_compress, trace_parent } =
-        timeout_at(deadline, reading)
-            .await
-            .map_err(|_| Rejection::of(RejectReason::TooSlow, "the handshake took too long"))??;
+    let too_slow = |_| Rejection::of(RejectReason::TooSlow, "the handshake took too long");
+    let Upgrade { response, handshake, rest: mut received, may_compress, token, trace_parent } =
+        timeout_at(deadline, reading).await.map_err(too_slow)??;
     if *client_address != peer {
         permit.count_address(client_address.ip())?;
     }
+    let checked = match &permit.tokens {
+        Some(places) if token.is_some() || places.is_required => {
+            let checking = identity::check(&shard.shared, token.as_deref(), true);
+            // Boxed: a connection without a token does not have the room for it.
+            Some(timeout_at(deadline, Box::pin(checking)).await.map_err(too_slow)??)
+        }
+        _ => None,
+    };
     let worker = find_worker(shard, socket, &mut received).await?;
     if socket.is_half_closed().await {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     let handshake = Some(handshake);
-    Ok(AdmissibleClient { handshake, response, may_compress, received, worker, trace_parent })
+    Ok(AdmissibleClient { handshake, response, may_compress, received, worker, checked, trace_parent })
 }
 
 /// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
@@ -204,7 +215,8 @@ fn spawn_client(
     address: SocketAddrV4,
     client: AdmissibleClient,
 ) {
-    let AdmissibleClient { handshake, response, may_compress, received, worker, trace_parent } = client;
+    let AdmissibleClient { handshake, response, may_compress, received, worker, checked, trace_parent } =
+        client;
     let inbox = Inbox::new(&permit.policy, received);
     let key = shard.insert(NewClient {
         connection_id: shard.draw_connection_id(),
@@ -216,10 +228,18 @@ fn spawn_client(
         response: response.into(),
     });
     let now_ms = shard.now_ms();
+    let is_over_limit = checked.is_some_and(|checked| {
+        let grant = checked.grant(now_ms);
+        shard.input(|core| core.identify(key, grant, || shard.shared.next_seq(), now_ms)).is_err()
+    });
     shard.input(|core| match trace_parent {
         None => core.tell_connected(key, handshake.as_deref(), now_ms),
         Some(parent) => core.tell_connected_within(parent, key, handshake.as_deref(), now_ms),
     });
+    if is_over_limit {
+        // Another client has taken the last place of its uid since its token was checked.
+        return shard.input(|core| core.close_over_limit(key));
+    }
     let task = tokio::task::spawn_local(Reader::new(shard.clone(), key, inbox));
     shard.set_reader(key, task.abort_handle());
 }

@@ -26,6 +26,21 @@ pub enum ConfigError {
     /// `admin` cannot work.
     #[error(transparent)]
     Admin(#[from] gatewayworker_admin::ConfigError),
+    /// `auth` cannot work.
+    #[error(transparent)]
+    Auth(#[from] gatewayworker_auth::ConfigError),
+    /// Clients of a listener would have to show a token, and cannot.
+    #[error(
+        "its clients, which speak {0}, cannot show the token that [auth] requires: give it a [[listen]] table with \
+         auth = false, which lets them in without one"
+    )]
+    NoTokens(String),
+    /// A token is taken from a cookie, which the pages of others send, too.
+    #[error(
+        "auth.cookie = \"{0}\" without allowed_origins: a browser sends a cookie for the pages of others, too, which would \
+         connect as your users: list the origins of your pages in allowed_origins"
+    )]
+    CookieForAnyPage(String),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),

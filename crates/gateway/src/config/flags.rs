@@ -35,6 +35,9 @@ macro_rules! flags {
             /// Presence in rooms.
             #[command(flatten)]
             pub presence: PresenceFlags,
+            /// Tokens of clients.
+            #[command(flatten)]
+            pub auth: gatewayworker_auth::Flags,
             /// A page for operators.
             #[command(flatten)]
             pub admin: gatewayworker_admin::Flags,
@@ -196,7 +199,7 @@ mod tests {
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
             let of_table =
-                ["link_tls_", "admin_", "presence_"].iter().find_map(|table| flag.strip_prefix(table));
+                ["link_tls_", "admin_", "presence_", "auth_"].iter().find_map(|table| flag.strip_prefix(table));
             if let Some(key) = of_table {
                 let line = format!("#   {key} = ");
                 assert!(file.contains(&line), "{flag} is not in config/gateway.toml");

@@ -40,6 +40,8 @@ macro_rules! listener {
             pub tls_key: Option<PathBuf>,
             /// The oldest accepted version of TLS; 1.2 if `None`.
             pub tls_min_version: Option<TlsVersion>,
+            /// Whether its clients are asked for tokens, where [`Config::auth`] has a key; they are if `None`.
+            pub auth: Option<bool>,
             $(
                 #[doc = concat!("In place of [`Config::", stringify!($name), "`].")]
                 $(#[$read])?
@@ -56,6 +58,7 @@ macro_rules! listener {
                     tls_certificate: None,
                     tls_key: None,
                     tls_min_version: None,
+                    auth: None,
                     $($name: None,)*
                 }
             }
@@ -125,6 +128,29 @@ impl ListenerConfig {
             ConfigError::UnknownProtocol { url: self.url.clone(), known }
         })?;
         Ok(Framing::Other(OtherProtocol { protocol, index, of: config.protocols.len() }))
+    }
+
+    /// Returns whether its clients are asked for tokens, which only WebSocket clients can show.
+    pub(crate) fn asks_for_tokens(&self, config: &Config) -> bool {
+        config.auth.is_on() && self.auth.unwrap_or(true) && self.url.scheme() == WEBSOCKET
+    }
+
+    /// Checks that its clients could show tokens, and that pages of others could not use a cookie of theirs. `view` is
+    /// the configuration with its own settings.
+    pub(super) fn validate_auth(&self, view: &Config) -> Result<(), ConfigError> {
+        if !view.auth.is_on() || self.auth == Some(false) {
+            return Ok(());
+        }
+        if self.url.scheme() != WEBSOCKET {
+            let must_show = view.auth.required || self.auth == Some(true);
+            return if must_show { Err(ConfigError::NoTokens(self.url.scheme().to_owned())) } else { Ok(()) };
+        }
+        let is_any = |origin: &String| origin == "*";
+        let is_open = view.allowed_origins.is_empty() || view.allowed_origins.iter().any(is_any);
+        if !view.auth.cookie.is_empty() && is_open {
+            return Err(ConfigError::CookieForAnyPage(view.auth.cookie.clone()));
+        }
+        Ok(())
     }
 
     /// Returns the files of TLS; `None` for a listener without TLS.

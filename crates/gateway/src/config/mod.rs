@@ -125,6 +125,8 @@ pub struct Config {
     pub trace_parent: TraceParent,
     pub link_tls: LinkTlsConfig,
     pub presence: PresenceConfig,
+    /// Clients are admitted by tokens; off by default.
+    pub auth: gatewayworker_auth::Config,
     /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
     /// [`serve`](crate::serve) does so by itself.
     pub admin: gatewayworker_admin::Config,
@@ -196,6 +198,7 @@ impl Default for Config {
             trace_parent: TraceParent::default(),
             link_tls: LinkTlsConfig::default(),
             presence: PresenceConfig::default(),
+            auth: gatewayworker_auth::Config::default(),
             admin: gatewayworker_admin::Config::default(),
             protocols: Protocols::default(),
         }
@@ -287,6 +290,7 @@ impl Config {
             self.listen.iter_mut().for_each(|listener| listener.resolve_paths(directory));
         }
         self.link_tls = self.link_tls.with_paths_relative_to(file);
+        self.auth = self.auth.with_paths_relative_to(file);
         self.admin = self.admin.with_paths_relative_to(file);
         self
     }
@@ -298,6 +302,9 @@ impl Config {
     pub(crate) fn with_checked_files(self) -> Result<Self, ConfigError> {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
         self.link_tls.load_for_both()?;
+        if self.auth.is_on() {
+            self.auth.verifier(self.token_limits())?;
+        }
         Ok(self)
     }
 
@@ -342,6 +349,16 @@ impl Config {
             unless_zero(self.max_clients_per_uid),
             unless_zero(self.max_name_bytes),
         )
+    }
+
+    /// Returns how much a client's token may ask for.
+    pub fn token_limits(&self) -> gatewayworker_auth::Limits {
+        let limits = self.membership_limits();
+        gatewayworker_auth::Limits {
+            max_groups: limits.max_groups_per_client,
+            max_name_bytes: limits.max_name_bytes,
+            max_session_bytes: self.max_session_bytes,
+        }
     }
 
     /// Returns how often links are pinged, and how long a silent one counts as alive.

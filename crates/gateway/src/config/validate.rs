@@ -37,6 +37,7 @@ impl Config {
         {
             return Err(ConfigError::LanIp(address));
         }
+        self.auth.validate()?;
         self.validate_for_clients()?;
         for listener in &self.listen {
             listener.framing(&self)?;
@@ -100,7 +101,9 @@ impl Config {
     /// Checks the settings of one listener's table.
     fn validate_listener(&self, listener: &ListenerConfig) -> Result<(), ConfigError> {
         listener.tls()?;
-        listener.view(self).validate_for_clients()?;
+        let view = listener.view(self);
+        view.validate_for_clients()?;
+        listener.validate_auth(&view)?;
         let is_zero = listener.max_connections == Some(0);
         ConfigError::check_not_zero("max_connections", is_zero, "nobody could connect")
     }
@@ -313,5 +316,48 @@ mod tests {
             let config = Config { lan_ip: none.into(), ..Config::default() };
             assert!(config.validated().unwrap_err().to_string().contains("lan_listen"), "{none}");
         }
+    }
+
+    #[test]
+    fn tokens_need_listeners_that_can_show_them_and_a_cookie_needs_allowed_origins() {
+        let with = |auth: &str, listen: &str| {
+            let text = format!("{listen}\n[auth]\nhs256_secret = '0123456789abcdef0123456789abcdef'\n{auth}");
+            toml::from_str::<Config>(&text).unwrap().validated().map(drop)
+        };
+        let text = "listen = ['a:1', 'text://a:2']";
+        let told = "listen = ['a:1', { url = 'text://a:2', auth = false }]";
+        for (auth, listen, says) in [
+            ("", text, Some("listen = \"text://a:2\": its clients, which speak text, cannot show the token")),
+            ("required = false", text, None),
+            ("", told, None),
+            (
+                "",
+                "listen = [{ url = 'tcp://a:2', auth = true }]",
+                Some("listen = \"tcp://a:2\": its clients"),
+            ),
+            (
+                "cookie = 'jwt'",
+                "",
+                Some("listen = \"websocket://127.0.0.1:8289\": auth.cookie = \"jwt\" without"),
+            ),
+            (
+                "cookie = 'jwt'",
+                "allowed_origins = '*'",
+                Some("listen = \"websocket://127.0.0.1:8289\": auth.cookie"),
+            ),
+            ("cookie = 'jwt'", "allowed_origins = 'https://example.com'", None),
+            ("leeway_s = 5000", "", Some("auth.leeway_s = 5000: from 0 to 3600")),
+        ] {
+            let error = with(auth, listen).err().map(|error| error.to_string());
+            match says {
+                None => assert_eq!(error, None, "{auth} {listen}"),
+                Some(says) => {
+                    assert!(error.as_ref().is_some_and(|error| error.starts_with(says)), "{error:?}")
+                }
+            }
+        }
+        let error =
+            toml::from_str::<Config>("[auth]\nissuer = 'a'").unwrap().validated().unwrap_err().to_string();
+        assert!(error.starts_with("auth: there is no key"), "{error}");
     }
 }

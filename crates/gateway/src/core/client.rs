@@ -39,6 +39,8 @@ pub struct Client<P: Ports> {
     pub(super) is_paused: bool,
     /// What its reader waits for.
     pub(super) waits: Waits,
+    /// It came with a token: `tokens` has until when that is valid.
+    pub(super) has_token: bool,
     /// It came from a worker of which merely nothing was heard.
     pub(super) is_taken_over: bool,
     pub(super) left_behind: LeftBehind,
@@ -128,6 +130,7 @@ impl<P: Ports> Client<P> {
             may_compress,
             is_paused: false,
             waits: Waits::No,
+            has_token: false,
             is_taken_over: false,
             left_behind: LeftBehind::Nothing,
             silent_since_ms: 0,

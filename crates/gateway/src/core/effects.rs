@@ -31,6 +31,8 @@ pub enum Effect<P: Ports> {
     Admitted(u64),
     /// Write a log line.
     Log(Notice),
+    /// A client has sent a new token, in this message: call [`Shard::renew`](super::Shard::renew) with what it is worth.
+    NewToken(Key, Box<[u8]>),
     /// Take what a trace has seen to whoever reads it.
     Traced(Box<Traced>),
     /// The span of a traced event begins or ends now.

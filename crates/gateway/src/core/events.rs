@@ -17,6 +17,7 @@ use super::effects::{Effect, Notice};
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::table::Key;
+use super::tokens;
 use super::worker_link::WorkerLink;
 use super::{event_contexts, event_spans};
 
@@ -111,6 +112,10 @@ impl<P: Ports> Shard<P> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
             client.messages = client.messages.saturating_add(1);
+            if client.has_token && !is_binary && message.starts_with(tokens::PREFIX) {
+                self.take_new_token(key, message);
+                return Ok(());
+            }
             let is_long = HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN;
             if is_long || client.queue.is_traced() {
                 self.look_at_message(key, is_binary, message)?;

@@ -30,6 +30,14 @@ impl<K: Eq + Hash> KeyedLimit<K> {
         has_room
     }
 
+    /// Whether one more would be within the limit.
+    pub(crate) fn has_room<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.counts.get(key).map_or(0, |count| *count) < self.max
+    }
+
     /// Counts one less.
     pub(crate) fn release<Q: Eq + Hash + ?Sized>(&self, key: &Q)
     where

@@ -63,6 +63,11 @@ impl MembershipLimits {
         if name.len() > self.max_name_bytes { Err(MembershipLimit::NameBytes) } else { Ok(()) }
     }
 
+    /// Whether a uid may have one more client now. Another client may come before it does.
+    pub(crate) fn has_room(&self, uid: &[u8]) -> bool {
+        self.uids.as_ref().is_none_or(|uids| uids.has_room(uid))
+    }
+
     /// Counts one more client of a uid.
     pub(super) fn acquire_uid(&self, uid: &[u8]) -> Result<(), MembershipLimit> {
         match &self.uids {

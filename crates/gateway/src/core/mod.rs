@@ -27,6 +27,7 @@
 //!   finished, and clients that go to another worker;
 //! - `isolation`, `isolation_timer`, `unheard_timer`: clients whose gateway was cut off, or taken for lost;
 //! - `admission`: clients whose worker has not admitted them yet;
+//! - `tokens`: clients that came with a token, until it expires;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
 //! - `rate_limits`, `token_bucket`: how fast a client may send;
 //! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
@@ -104,6 +105,7 @@ mod table_tests;
 #[cfg(any(test, feature = "internals"))]
 pub mod testing;
 pub(crate) mod token_bucket;
+pub(crate) mod tokens;
 pub(crate) mod trace;
 pub(crate) mod unheard_timer;
 pub(crate) mod websocket;
@@ -140,6 +142,7 @@ use shared_frames::LastShared;
 use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
+use tokens::Tokens;
 use trace::Traces;
 
 use worker_link::WorkerLink;
@@ -195,6 +198,8 @@ pub struct Shard<P: Ports> {
     /// Clients that wait to be admitted, with the time at which each is closed, the earliest
     /// first. One that waits no more is removed when all before it are.
     admissions: VecDeque<(u64, Key)>,
+    /// What is known of clients that came with a token.
+    tokens: Tokens,
     stop: Option<StopPlan>,
     /// Closed clients whose ON_CLOSE is not done.
     stubs: Stubs<P::Buffer>,
@@ -242,6 +247,7 @@ impl<P: Ports> Shard<P> {
             pending_close: Vec::new(),
             blocked_bytes: 0,
             admissions: VecDeque::new(),
+            tokens: Tokens::default(),
             stop: None,
             stubs: Stubs::default(),
             free_logs: FreeLogs::default(),
@@ -347,6 +353,9 @@ impl<P: Ports> Shard<P> {
         if client.is_paused {
             self.paused.note(false, self.now_ms);
         }
+        if client.has_token {
+            self.tokens.forget(client.connection_id);
+        }
         let reason = close.reason;
         debug!(client = %id, %reason, "a client is gone");
         self.tell_closed(&mut client, reason, close.client_frame(), context);
@@ -435,7 +444,7 @@ impl<P: Ports> Shard<P> {
         let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
         let is_at_once = self.sweep.is_some() || self.gives_suspects || !self.isolated.is_empty();
         let at_once = is_at_once.then_some(0);
-        [self.timers.next_ms(), admission, stop, at_once].into_iter().flatten().min()
+        [self.timers.next_ms(), admission, self.tokens.next_ms(), stop, at_once].into_iter().flatten().min()
     }
 
     /// Does what is due: pings and closes silent clients, closes those that were not admitted
@@ -445,6 +454,7 @@ impl<P: Ports> Shard<P> {
         self.set_now(now_ms);
         self.ping_silent(now_ms);
         self.close_late(now_ms);
+        self.close_expired(now_ms);
         self.advance_stop(now_ms);
         self.advance_isolation();
         self.give_suspects();

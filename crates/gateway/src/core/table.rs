@@ -284,6 +284,20 @@ impl<P: Ports> Table<P> {
         Ok(())
     }
 
+    /// Checks that a client may join all of these groups.
+    ///
+    /// # Errors
+    /// When a name is too long, or the client would be in more groups than it may be in.
+    pub(crate) fn check_joins(&self, client: &Client<P>, groups: &[Bytes]) -> Result<(), MembershipLimit> {
+        groups.iter().try_for_each(|group| self.limits.check_name(group))?;
+        let more = groups.iter().filter(|group| !self.is_member(group, client)).count();
+        let has = client.groups.as_deref().unwrap_or_default().len();
+        match has + more > self.limits.max_groups_per_client {
+            true => Err(MembershipLimit::GroupsPerClient),
+            false => Ok(()),
+        }
+    }
+
     pub(crate) fn leave_group(&mut self, connection_id: u32, group: &[u8]) {
         let Some(set) = self.groups.find(group) else { return };
         let memberships = self.client(connection_id).and_then(|client| client.groups.as_deref());

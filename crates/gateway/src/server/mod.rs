@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use gatewayworker_auth::Authenticator;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
 use gatewayworker_metrics::{Exporter, Health};
 use gatewayworker_net::{UnixLinkListener, registers};
@@ -125,10 +126,15 @@ pub async fn serve(
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
     let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
+    let authenticator = match config.auth.is_on() {
+        true => Some(Authenticator::new(&config.auth, config.token_limits()).map_err(ConfigError::from)?),
+        false => None,
+    };
     let timings = metrics_listener.as_ref().map(|_| Timings::default());
     let presence = Presence::new(&config.presence, address)?;
     let shared = GatewayState::new(config, capacity, address, senders);
     let shared = shared.with_link_tls(link_tls).with_timings(timings).with_presence(presence);
+    let shared = shared.with_authenticator(authenticator.map(Arc::new));
     #[cfg(feature = "otel")]
     let span_exporter = spans::exporter(&shared.config)?;
     #[cfg(feature = "otel")]
@@ -137,9 +143,10 @@ pub async fn serve(
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
-    operator
-        .stats
-        .provide_problems(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
+    operator.stats.provide_problems(move || {
+        let of_keys = watched.authenticator.as_ref().and_then(|authenticator| authenticator.problem());
+        problem(watched.workers.len(), &watched.registers).into_iter().chain(of_keys).collect()
+    });
     let draining = shutdown.child_token();
     let metrics =
         metrics_listener.map(|listener| (listener, Health::new(operator.stats.clone(), draining.clone())));
@@ -307,7 +314,10 @@ fn start_tasks(
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
     tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
-    tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
+    if let Some(authenticator) = shared.authenticator.clone() {
+        tasks.spawn("the refresh of the keys of tokens", async move { authenticator.refresh().await });
+    }
+    tasks.spawn("the reload of certificates and keys", reload_files(certificates, shared.clone(), reload));
     Ok(())
 }
 
@@ -356,18 +366,22 @@ async fn announce_if_worker_is_missing(shared: Arc<GatewayState>) {
     }
 }
 
-/// Loads the certificates again at each request of the operator. Without certificates it drops
-/// `reload`, which tells the operator that there is nothing to load.
-async fn reload_certificates(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
-    if certificates.is_empty() {
+/// Loads the certificates, and the keys of tokens, again at each request of the operator. Without both it
+/// drops `reload`, which tells the operator that there is nothing to load.
+async fn reload_files(certificates: Vec<Arc<Certificate>>, shared: Arc<GatewayState>, mut reload: Reload) {
+    if certificates.is_empty() && shared.authenticator.is_none() {
         drop(reload);
         return std::future::pending().await;
     }
     loop {
         let request = reload.next().await;
-        let certificates = certificates.clone();
+        let (certificates, shared) = (certificates.clone(), shared.clone());
         // Reading files may be slow, and this thread serves clients.
-        let load = move || certificates.iter().filter_map(|c| c.reload().err()).collect::<Vec<_>>();
+        let load = move || {
+            let keys = shared.authenticator.iter().filter_map(|keys| keys.reload(&shared.config.auth).err());
+            let keys = keys.map(|error| error.to_string());
+            certificates.iter().filter_map(|c| c.reload().err()).chain(keys).collect::<Vec<_>>()
+        };
         let problems = tokio::task::spawn_blocking(load).await.unwrap_or_default();
         request.done(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });
     }

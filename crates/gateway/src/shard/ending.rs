@@ -37,6 +37,7 @@ impl ShardThread {
                 }
             }
             Effect::Log(notice) => self.log(notice),
+            Effect::NewToken(key, message) => self.check_new_token(key, message),
             Effect::Traced(traced) => self.carry_traced(*traced),
             Effect::Span(change) => self.note_span(*change),
         }

@@ -10,11 +10,13 @@
 //! - `message`: the messages of other threads,
 //! - `connection`: the core's ports, over sockets and links,
 //! - `ending`: the effects: ending connections, waiting for full sockets, logging,
+//! - `renewal`: new tokens of clients,
 //! - `trace`: the traces of clients.
 
 mod connection;
 mod ending;
 pub(crate) mod message;
+mod renewal;
 mod run;
 #[cfg(test)]
 mod run_tests;

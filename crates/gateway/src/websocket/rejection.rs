@@ -4,10 +4,15 @@
 
 use std::io;
 
+use gatewayworker_auth::Refusal;
+
 use super::health_check::HealthCheck;
 use super::text_answer::text_answer;
 use crate::access::rejections::RejectReason;
 use crate::listener::AddressLimitReached;
+
+/// After how many seconds a client may try again whose token cannot be checked: the keys are fetched as often.
+const KEYS_AWAY_RETRY_S: u64 = 10;
 
 /// The rejection of a connection.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,19 @@ impl From<AddressLimitReached> for Rejection {
             (limit, &mut rejection)
         {
             *retry_after_s = Some(after_s);
+        }
+        rejection
+    }
+}
+
+/// A token that is not accepted: 401, or 503 where the gateway has no keys yet.
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        let mut rejection =
+            Self::of(RejectReason::Token, refusal.to_string()).with_value(refusal.name().as_bytes());
+        if let (Refusal::KeysAway, Self::Http { status, retry_after_s, .. }) = (refusal, &mut rejection) {
+            *status = "503 Service Unavailable";
+            *retry_after_s = Some(KEYS_AWAY_RETRY_S);
         }
         rejection
     }
@@ -101,6 +119,7 @@ impl Rejection {
     pub(crate) fn response(&self) -> Option<String> {
         let Self::Http { status, sentence, retry_after_s, is_head, .. } = self else { return None };
         let headers = match (status.split(' ').next(), retry_after_s) {
+            (Some("401"), _) => "WWW-Authenticate: Bearer\r\nConnection: close\r\n",
             (Some("405"), _) => "Allow: GET\r\nConnection: close\r\n",
             (Some("426"), _) => {
                 "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -20,7 +20,7 @@ pub(super) struct Endpoints {
 pub(super) struct Request<'r> {
     pub(super) method: &'r str,
     /// The request target as received: a path and a query, or a URL.
-    target: &'r str,
+    target: Cow<'r, str>,
     is_http_1_1: bool,
     /// The number of `Host` lines.
     hosts: usize,
@@ -53,7 +53,7 @@ impl<'r> Request<'r> {
         }
         Self {
             method: parsed.method.unwrap_or_default(),
-            target: parsed.path.unwrap_or_default(),
+            target: parsed.path.unwrap_or_default().into(),
             is_http_1_1: parsed.version == Some(1),
             hosts,
             fields,
@@ -100,13 +100,38 @@ impl<'r> Request<'r> {
     }
 
     /// Returns whether a header that is a list has this element.
-    fn lists(&self, name: &str, element: &str) -> bool {
+    pub(super) fn lists(&self, name: &str, element: &str) -> bool {
         let mut elements = self.header(name).unwrap_or_default().split(|byte| b" \t,".contains(byte));
         elements.any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
     }
 
-    pub(super) fn path(&self) -> &'r str {
-        request_target::path(self.target)
+    pub(super) fn path(&self) -> &str {
+        request_target::path(&self.target)
+    }
+
+    /// Returns the query, without `?`.
+    pub(super) fn query(&self) -> &str {
+        request_target::query(&self.target)
+    }
+
+    /// Puts another query into the request; an empty one takes the `?` away.
+    pub(super) fn set_query(&mut self, query: &str) {
+        let old = self.query();
+        let from = old.as_ptr() as usize - self.target.as_ptr() as usize;
+        let (before, after) = (&self.target[..from], &self.target[from + old.len()..]);
+        let before = if query.is_empty() { before.strip_suffix('?').unwrap_or(before) } else { before };
+        self.target = [before, query, after].concat().into();
+    }
+
+    /// Puts another value into a header that the request has; `None` takes the header away.
+    pub(super) fn set_header(&mut self, name: &str, value: Option<Vec<u8>>) {
+        let Some(at) = self.fields.iter().position(|field| field.name.eq_ignore_ascii_case(name)) else {
+            return;
+        };
+        match value {
+            Some(value) => self.fields[at].value = value.into(),
+            None => drop(self.fields.remove(at)),
+        }
     }
 
     /// Returns the body of ON_WEBSOCKET_CONNECT, `$data` of a PHP worker, in the order of the
@@ -121,12 +146,12 @@ impl<'r> Request<'r> {
 
         let mut out = Vec::with_capacity(1024);
         let mut data = ArrayWriter::new(3, &mut out);
-        data.value("get", &query::parse_str(request_target::query(self.target).as_bytes()).into());
+        data.value("get", &query::parse_str(self.query().as_bytes()).into());
 
         let mut server = data.array("server", 9 + headers.len());
-        server.string("QUERY_STRING", request_target::query(self.target));
+        server.string("QUERY_STRING", self.query());
         server.string("REQUEST_METHOD", "GET");
-        server.string("REQUEST_URI", self.target);
+        server.string("REQUEST_URI", &*self.target);
         server.string("SERVER_PROTOCOL", "HTTP/1.1");
         server.string_or_null("SERVER_NAME", self.header("Host"));
         server.string_or_null("CONTENT_TYPE", self.header("Content-Type"));

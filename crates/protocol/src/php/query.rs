@@ -107,7 +107,8 @@ fn mangle(name: &[u8]) -> Vec<u8> {
     name.iter().map(|b| if matches!(b, b' ' | b'.' | b'[') { b'_' } else { *b }).collect()
 }
 
-fn url_decode(text: &[u8]) -> Cow<'_, [u8]> {
+/// PHP's `urldecode()`: `%41` becomes `A`, `+` a space, and what is no such sign stays.
+pub fn url_decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|b| matches!(b, b'+' | b'%')) {
         return text.into();
     }

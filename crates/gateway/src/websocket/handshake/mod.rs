@@ -19,6 +19,7 @@ use crate::socket::Socket;
 use crate::websocket::health_check::HealthCheck;
 use crate::websocket::rejection::Rejection;
 use crate::websocket::request::{Endpoints, Request};
+use crate::websocket::token;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,8 @@ pub(crate) struct Upgrade {
     pub(crate) rest: Vec<u8>,
     /// The client offers permessage-deflate.
     pub(crate) may_compress: bool,
+    /// The client's token, which nobody has checked yet, and which is not in `handshake`.
+    pub(crate) token: Option<Vec<u8>>,
     /// The client's own span, where the listener accepts one.
     pub(crate) trace_parent: Option<TraceContext>,
 }
@@ -79,9 +82,10 @@ fn upgrade(
         Err(httparse::Error::TooManyHeaders) => return Err(too_large()),
         Err(error) => return Err(Rejection::http("400 Bad Request", error.to_string())),
     };
-    let request = Request::of(&parsed);
+    let mut request = Request::of(&parsed);
     *client_address = listener.access.client(*client_address, |name| request.header(name));
-    match accept(&request, listener, *client_address) {
+    let token = listener.tokens.as_ref().and_then(|places| places.take(&mut request));
+    match accept(&request, token, listener, *client_address) {
         Ok(upgrade) => Ok(Some((head, upgrade))),
         Err(rejection) if request.method == "HEAD" => Err(rejection.for_head()),
         Err(rejection) => Err(rejection),
@@ -89,7 +93,12 @@ fn upgrade(
 }
 
 /// Checks a request against RFC 6455 section 4.2.1 and the listener's rules.
-fn accept(request: &Request<'_>, listener: &Listener, client: SocketAddr) -> Result<Upgrade, Rejection> {
+fn accept(
+    request: &Request<'_>,
+    token: Option<Vec<u8>>,
+    listener: &Listener,
+    client: SocketAddr,
+) -> Result<Upgrade, Rejection> {
     let Listener { access, policy, .. } = listener;
     request.check().map_err(|error| Rejection::http("400 Bad Request", error))?;
     if let Some(check) = HealthCheck::of(request, listener) {
@@ -97,7 +106,12 @@ fn accept(request: &Request<'_>, listener: &Listener, client: SocketAddr) -> Res
     }
     let path = request.path();
     access.check_path(path).map_err(|reason| Rejection::from(reason).with_value(path.as_bytes()))?;
-    let subprotocol = access.subprotocol(request.header("Sec-WebSocket-Protocol"));
+    let offered = request.header("Sec-WebSocket-Protocol");
+    let shows_token =
+        || listener.tokens.is_some() && request.lists("Sec-WebSocket-Protocol", token::SUBPROTOCOL);
+    // A page is only connected where one of its subprotocols is answered.
+    let for_token = || shows_token().then_some(token::SUBPROTOCOL);
+    let subprotocol = access.subprotocol(offered).or_else(for_token);
     let response = answer(request, subprotocol)?;
     let origin = request.header("Origin");
     access
@@ -107,6 +121,7 @@ fn accept(request: &Request<'_>, listener: &Listener, client: SocketAddr) -> Res
         response,
         handshake: request.to_php(Endpoints { client, server_port: policy.port }),
         rest: Vec::new(),
+        token,
         may_compress: request.header("Sec-WebSocket-Extensions").is_some_and(inflate::is_offered),
         trace_parent: match cfg!(feature = "otel") && listener.accepts_trace_parent {
             true => request.header("traceparent").and_then(TraceContext::from_traceparent),

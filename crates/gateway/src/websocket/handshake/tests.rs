@@ -332,3 +332,86 @@ async fn a_client_that_has_offered_compression_may_compress() {
     assert!(upgrade.may_compress);
     assert!(!String::from_utf8(upgrade.response).unwrap().contains("deflate"));
 }
+
+/// A token, as the place where it stands sees it: nobody checks it here.
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
+
+/// A gateway that asks for tokens, with a cookie for them.
+fn with_tokens(more: &str) -> Config {
+    let text = format!(
+        "subprotocols = ['chat.v1']\nallowed_origins = ['https://example.com']\n[auth]\n\
+         hs256_secret = '0123456789abcdef0123456789abcdef'\ncookie = 'jwt'\n{more}"
+    );
+    toml::from_str(&text).unwrap()
+}
+
+/// A request with this target and these header lines.
+fn request_with(target: &str, lines: &str) -> String {
+    let request = UPGRADE.replace("/?auth=abc&room=9", target).replace("Cookie: sid=s1\r\n", "");
+    request.replace("\r\n\r\n", &format!("\r\n{lines}\r\n"))
+}
+
+#[tokio::test]
+async fn a_token_is_taken_from_each_place_and_no_worker_sees_it() {
+    let absolute = format!("http://example.com/ws?token={TOKEN}#top");
+    for (target, lines, left) in [
+        (format!("/ws?a=1&token={TOKEN}&b=2"), String::new(), ("REQUEST_URI", "/ws?a=1&b=2")),
+        (format!("/ws?token={TOKEN}"), String::new(), ("REQUEST_URI", "/ws")),
+        (format!("/ws?a=1&%74oken={TOKEN}"), String::new(), ("QUERY_STRING", "a=1")),
+        (format!("/ws?token=x&+token={TOKEN}"), String::new(), ("QUERY_STRING", "")),
+        (absolute, String::new(), ("REQUEST_URI", "http://example.com/ws#top")),
+        ("/ws?auth=abc".into(), format!("authorization: bearer {TOKEN}\r\n"), ("QUERY_STRING", "auth=abc")),
+        (
+            "/ws".into(),
+            format!("Sec-WebSocket-Protocol: gw.token, {TOKEN}\r\n"),
+            ("HTTP_SEC_WEBSOCKET_PROTOCOL", "gw.token"),
+        ),
+        (
+            "/ws".into(),
+            format!("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: gw.token,{TOKEN},b\r\n"),
+            ("HTTP_SEC_WEBSOCKET_PROTOCOL", "a, gw.token, b"),
+        ),
+        ("/ws".into(), format!("Cookie: sid=s1; jwt={TOKEN}; x=y\r\n"), ("HTTP_COOKIE", "sid=s1; x=y")),
+        ("/ws".into(), format!("Cookie: jwt={TOKEN}\r\n"), ("QUERY_STRING", "")),
+    ] {
+        let upgrade = read_with(&with_tokens(""), &request_with(&target, &lines)).await.unwrap();
+        assert_eq!(upgrade.token.as_deref(), Some(TOKEN.as_bytes()), "{target} {lines}");
+        let (server, data) = server_of(&upgrade);
+        assert_eq!(server.get(left.0).and_then(Value::as_str), Some(left.1), "{target} {lines}");
+        let whole = format!("{data:?}{}", String::from_utf8_lossy(&upgrade.handshake));
+        assert!(!whole.contains("eyJ"), "{target} {lines}: {whole}");
+    }
+}
+
+#[tokio::test]
+async fn the_token_is_never_the_subprotocol_that_is_answered() {
+    for (offered, answered) in [
+        (format!("gw.token, {TOKEN}"), Some("gw.token")),
+        (format!("gw.token, {TOKEN}, chat.v1"), Some("chat.v1")),
+        ("gw.token".to_owned(), Some("gw.token")),
+        (format!("other, {TOKEN}"), None),
+    ] {
+        let request = request_with("/ws", &format!("Sec-WebSocket-Protocol: {offered}\r\n"));
+        let response = read_with(&with_tokens(""), &request).await.unwrap().response;
+        let response = String::from_utf8(response).unwrap();
+        let answer = response.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+        assert_eq!(answer, answered, "{offered}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_token_of_ours_stays_where_it_is() {
+    let header = format!("Authorization: Bearer {TOKEN}\r\n");
+    for (config, target, lines, left) in [
+        (Config::default(), "/ws?token=a", header.as_str(), ("QUERY_STRING", "token=a")),
+        (with_tokens("token_in = ['header']"), "/ws?token=a", "", ("QUERY_STRING", "token=a")),
+        (with_tokens(""), "/ws?tokens=a&x[token]=b", "", ("QUERY_STRING", "tokens=a&x[token]=b")),
+        (with_tokens(""), "/ws", "Authorization: Basic YTpi\r\n", ("HTTP_AUTHORIZATION", "Basic YTpi")),
+        (with_tokens(""), "/ws", "Cookie: jwts=a\r\n", ("HTTP_COOKIE", "jwts=a")),
+    ] {
+        let upgrade = read_with(&config, &request_with(target, lines)).await.unwrap();
+        assert_eq!(upgrade.token, None, "{target} {lines}");
+        let (server, _) = server_of(&upgrade);
+        assert_eq!(server.get(left.0).and_then(Value::as_str), Some(left.1), "{target} {lines}");
+    }
+}

@@ -90,8 +90,8 @@ impl Gateway {
                     context.note(|| format!("{command} of {client} is undeliverable after {tries} tries"));
                     observer.is_undeliverable(client, command);
                 }
-                // No operator reads along here, and no event is sampled.
-                Effect::Admitted(_) | Effect::Traced(_) | Effect::Span(_) => {}
+                // No client has a token, no operator reads along here, and no event is sampled.
+                Effect::NewToken(..) | Effect::Admitted(_) | Effect::Traced(_) | Effect::Span(_) => {}
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
         }

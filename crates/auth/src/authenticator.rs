@@ -1,0 +1,216 @@
+//! The shell around the [`Verifier`]: it keeps the verifier for all threads, and the keys of `jwks_url` fresh.
+//!
+//! Handshakes call [`Authenticator::check`]; one task of the gateway runs [`Authenticator::refresh`]. A key set that
+//! cannot be fetched again stays as it was. No lock is held across an await.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::Url;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::claims::{Identity, Limits};
+use crate::config::{Config, ConfigError};
+use crate::fetch::Fetcher;
+use crate::keys::Key;
+use crate::refusal::Refusal;
+use crate::schedule::Schedule;
+use crate::verifier::{KeySet, Verifier};
+
+/// Says what tokens are worth, for all threads of a gateway.
+#[derive(Debug)]
+pub struct Authenticator {
+    verifier: RwLock<Arc<Verifier>>,
+    remote: Option<Remote>,
+}
+
+/// The key set of `jwks_url`.
+#[derive(Debug)]
+struct Remote {
+    fetcher: Fetcher,
+    /// The URL, for the log: without a name, a password and a query.
+    url: String,
+    started: Instant,
+    schedule: Mutex<Schedule>,
+    /// The schedule has changed.
+    wanted: Notify,
+    /// How many fetches have ended.
+    fetched: watch::Sender<u64>,
+    /// Why the last fetch has failed.
+    problem: Mutex<Option<String>>,
+}
+
+impl Authenticator {
+    /// Reads the keys that the configuration names. Those of `jwks_url` are away until
+    /// [`refresh`](Self::refresh) has fetched them.
+    ///
+    /// # Errors
+    /// When a key cannot be read, or used.
+    pub fn new(config: &Config, limits: Limits) -> Result<Self, ConfigError> {
+        let verifier = config.verifier(limits)?;
+        let remote = match config.key_set_url()? {
+            None => None,
+            Some(url) => Some(Remote {
+                url: shown(&url),
+                fetcher: Fetcher::new(url).map_err(|error| ConfigError::Tls(error.to_string()))?,
+                started: Instant::now(),
+                schedule: Mutex::new(Schedule::new(config.jwks_refresh_s.saturating_mul(1000))),
+                wanted: Notify::new(),
+                fetched: watch::Sender::new(0),
+                problem: Mutex::new(None),
+            }),
+        };
+        Ok(Self { verifier: RwLock::new(Arc::new(verifier)), remote })
+    }
+
+    /// Returns who a token is about, now. Where it names a key that is not known, the key set is fetched before, unless
+    /// that was done a moment ago.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn check(&self, token: &str) -> Result<Identity, Refusal> {
+        let verified = self.verify(token);
+        match (&verified, &self.remote) {
+            (Err(Refusal::Key | Refusal::KeysAway), Some(remote)) if remote.fetch_at_once().await => {
+                self.verify(token)
+            }
+            _ => verified,
+        }
+    }
+
+    /// Does the same where nobody runs [`refresh`](Self::refresh): fetches the key set first, where there is one.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn check_once(&self, token: &str) -> Result<Identity, Refusal> {
+        tokio::select! {
+            checked = self.check(token) => checked,
+            () = self.refresh() => Err(Refusal::KeysAway),
+        }
+    }
+
+    fn verify(&self, token: &str) -> Result<Identity, Refusal> {
+        self.verifier().verify(token, unix_s())
+    }
+
+    fn verifier(&self) -> Arc<Verifier> {
+        self.verifier.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns how long a client may stay whose token expires at `expires_at`, in seconds since 1970: until then, and
+    /// the leeway longer.
+    pub fn time_left(&self, expires_at: u64) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(self.verifier().with_leeway(expires_at)).saturating_sub(now)
+    }
+
+    /// Returns what an operator has to mend; `None` where nothing is wrong.
+    pub fn problem(&self) -> Option<String> {
+        let remote = self.remote.as_ref()?;
+        let problem = remote.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let consequence = match self.verifier().key_set {
+            KeySet::Fetched(_) => "clients are checked with the keys that it had before",
+            KeySet::Unused | KeySet::Away => "clients with tokens of its keys are refused",
+        };
+        Some(format!("auth.jwks_url: the keys cannot be fetched, {consequence}: {problem}"))
+    }
+
+    /// Fetches the key set, now and then, for as long as the future is polled. It never ends.
+    pub async fn refresh(&self) {
+        let Some(remote) = &self.remote else { return std::future::pending().await };
+        loop {
+            remote.wait_until_due().await;
+            remote.lock().begin(remote.now_ms());
+            let fetched = remote.fetcher.fetch().await;
+            remote.lock().end(fetched.is_ok(), remote.now_ms());
+            let problem = fetched.map(|keys| self.replace_key_set(keys, &remote.url)).err();
+            remote.note(problem);
+        }
+    }
+
+    /// Reads the keys of the files again that the configuration names. Clients that are connected stay.
+    ///
+    /// # Errors
+    /// When one cannot be read, or used. The keys are as they were, then.
+    pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
+        let own_keys = config.own_keys()?;
+        // Under the lock, so that a key set that comes at the same time is not lost.
+        let mut verifier = self.verifier.write().unwrap_or_else(PoisonError::into_inner);
+        *verifier = Arc::new(Verifier { own_keys, ..Verifier::clone(&verifier) });
+        Ok(())
+    }
+
+    fn replace_key_set(&self, keys: Vec<Key>, url: &str) {
+        let mut verifier = self.verifier.write().unwrap_or_else(PoisonError::into_inner);
+        if let KeySet::Away = verifier.key_set {
+            info!(keys = keys.len(), url, "the keys of tokens are fetched");
+        }
+        *verifier = Arc::new(Verifier { key_set: KeySet::Fetched(keys), ..Verifier::clone(&verifier) });
+    }
+}
+
+impl Remote {
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait_until_due(&self) {
+        loop {
+            let due_ms = self.lock().next_ms();
+            if due_ms <= self.now_ms() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(self.started + Duration::from_millis(due_ms)) => {}
+                () = self.wanted.notified() => {}
+            }
+        }
+    }
+
+    /// Has the key set fetched at once, and waits for the end of that, or of the fetch that is under way. Returns
+    /// `false` without a wait where it was fetched a moment ago.
+    async fn fetch_at_once(&self) -> bool {
+        let mut fetched = self.fetched.subscribe();
+        if !self.lock().want(self.now_ms()) {
+            return false;
+        }
+        self.wanted.notify_one();
+        // The sender is in `self`.
+        fetched.changed().await.is_ok()
+    }
+
+    /// Notes the end of a fetch, and logs a problem when it is new.
+    fn note(&self, problem: Option<String>) {
+        let before = std::mem::replace(
+            &mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner),
+            problem.clone(),
+        );
+        match (&problem, &before) {
+            (Some(problem), None) => warn!(url = self.url, problem, "the keys of tokens cannot be fetched"),
+            (None, Some(_)) => info!(url = self.url, "the keys of tokens are fetched again"),
+            _ => {}
+        }
+        self.fetched.send_modify(|fetches| *fetches += 1);
+    }
+}
+
+fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// Returns the time in seconds since 1970.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests;
