@@ -12,6 +12,7 @@ mod close_frame;
 mod closing;
 #[cfg(unix)]
 mod descriptors;
+mod event_context;
 mod heartbeat;
 mod http_limits;
 mod http_openapi;
