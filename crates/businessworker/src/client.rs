@@ -11,7 +11,7 @@ use gatewayworker_client::worker::{EventCalls, Fence, SessionObserver, WorkerHan
 use gatewayworker_client::{
     ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid, php,
 };
-use gatewayworker_protocol::{ClientCloseFrame, Origin};
+use gatewayworker_protocol::{ClientCloseFrame, EventContext, Origin};
 
 use crate::Session;
 use crate::core::Epoch;
@@ -38,6 +38,9 @@ pub struct Client {
     session: Session,
     close_frame: Option<Arc<ClientCloseFrame>>,
     redelivered: bool,
+    context: Option<Arc<EventContext>>,
+    /// The id of the gateway's process, where there is a context.
+    instance: Option<u64>,
 }
 
 /// How an event reaches its handler.
@@ -47,6 +50,7 @@ pub(crate) struct Given<'a> {
     pub(crate) epoch: Option<&'a Arc<Epoch>>,
     pub(crate) redelivered: bool,
     pub(crate) has_lost_gateway: bool,
+    pub(crate) context: Option<Arc<EventContext>>,
 }
 
 /// Refuses each call to a client whose gateway is lost.
@@ -72,14 +76,15 @@ impl SessionObserver for LostGateway {
 impl Client {
     pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes, given: Given<'_>) -> Self {
         let id = ClientId::new(origin.gateway, origin.connection_id);
-        let Given { epoch, redelivered, has_lost_gateway } = given;
+        let Given { epoch, redelivered, has_lost_gateway, context } = given;
         // The epoch of a lost gateway is over, and the handler may still speak to other gateways.
         let session = Session::new(id, session, epoch.filter(|_| !has_lost_gateway));
         let gateway = worker.gateway_observed_by(session.observer());
         // Other gateways are there; of this one, another process may have the address.
         let own =
             has_lost_gateway.then(|| Box::new(worker.gateway_observed_by(Arc::new(LostGateway::new()))));
-        Self { id, origin, gateway, own, session, close_frame: None, redelivered }
+        let instance = context.as_ref().and(epoch).map(|epoch| epoch.instance());
+        Self { id, origin, gateway, own, session, close_frame: None, redelivered, context, instance }
     }
 
     /// Whether calls of the handler were refused, as the epoch of the event is over.
@@ -110,6 +115,29 @@ impl Client {
     /// no event again.
     pub fn redelivered(&self) -> bool {
         self.redelivered
+    }
+
+    /// Returns what the gateway knew when the event came: the client's uid and groups, and the event's number. For a
+    /// close, that is how it was before the client was taken out of them; a handler could not ask for it any more.
+    ///
+    /// `None` unless [`Events::takes_context`](crate::Events::takes_context) says that the application wants it. It is
+    /// `None`, too, for events of a gateway of the original or of an older version, for the close that a worker calls as
+    /// the gateway is [lost](crate::CloseReason::GatewayLost), and where the event's message, session and context are
+    /// longer than a frame may be. An event that was made while no worker was linked that asks has the groups and uid
+    /// of the time when it was given.
+    ///
+    /// What an earlier event of the client does may not be seen here yet, as events are given ahead: a client that
+    /// sends two messages in a row, the first of which makes it join a group, may not be in that group by the context
+    /// of the second.
+    pub fn context(&self) -> Option<&EventContext> {
+        self.context.as_deref()
+    }
+
+    /// Returns an id of the event, which no other event of any gateway has, and which the event keeps when it is given
+    /// again ([`redelivered`](Self::redelivered)): a key under which to remember that it was handled. `None` where there
+    /// is no [`context`](Self::context), or the gateway does not give events again.
+    pub fn event_id(&self) -> Option<String> {
+        Some(self.context()?.id(self.instance?))
     }
 
     /// Returns the id of the client, the same everywhere in the cluster.

@@ -37,6 +37,13 @@ pub type Result<T = ()> = std::result::Result<T, BoxError>;
 /// A session that a handler changed is written back when the handler returns, with `Ok`
 /// or `Err`. When it panicked or was cancelled, its changes are not written.
 pub trait Events: Send + Sync + 'static {
+    /// Says whether gateways are to tell, with each event, what they know of its client: [`Client::context`]. Asked
+    /// once, when the worker starts. Each event is longer then, by the names of the client's uid and groups; by default
+    /// it is not.
+    fn takes_context(&self) -> bool {
+        false
+    }
+
     /// Called once, before the first event. The handle is cheap to clone: start
     /// background tasks that send in here. An `Err` keeps the worker from starting.
     fn on_worker_start(&self, gateway: &Gateway) -> impl Future<Output = Result> + Send {
@@ -92,6 +99,10 @@ pub trait Events: Send + Sync + 'static {
 }
 
 impl<E: Events> Events for std::sync::Arc<E> {
+    fn takes_context(&self) -> bool {
+        (**self).takes_context()
+    }
+
     fn on_worker_start(&self, gateway: &Gateway) -> impl Future<Output = Result> + Send {
         (**self).on_worker_start(gateway)
     }

@@ -167,7 +167,9 @@ impl<E: Events> HandlerRunner<E> {
         }
         // Of an event that runs again, the first wait counts.
         let received_ms = std::mem::take(&mut event.received_ms);
-        let given = Given { epoch: event.epoch.as_ref(), redelivered, has_lost_gateway };
+        // It is kept in the event, in case the handler has to run again.
+        let context = event.context.clone();
+        let given = Given { epoch: event.epoch.as_ref(), redelivered, has_lost_gateway, context };
         let mut client = Client::new(event.origin, &self.worker, session, given);
         let (outcome, admission) = match &mut event.kind {
             EventKind::Connect => {

@@ -108,5 +108,5 @@ pub use gatewayworker_metrics::{Metrics, prometheus_client};
 /// OpenTelemetry's interface, for spans of the application's own.
 #[cfg(feature = "otel")]
 pub use gatewayworker_otel::opentelemetry;
-pub use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
+pub use gatewayworker_protocol::{ClientCloseFrame, CloseReason, EventContext};
 pub use tokio_util::sync::CancellationToken;

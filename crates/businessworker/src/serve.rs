@@ -406,10 +406,13 @@ pub async fn serve<E: Events>(
     let links = TaskTracker::new();
     let event_links = EventLinks {
         queues: queues.clone(),
-        #[cfg(not(feature = "otel"))]
-        identity: identity(&config, process),
-        #[cfg(feature = "otel")]
-        identity: identity(&config, process).with_trace_contexts(spans.is_some()),
+        identity: {
+            let identity =
+                identity(&config, process).with_event_contexts(queues.handler.events.takes_context());
+            #[cfg(feature = "otel")]
+            let identity = identity.with_trace_contexts(spans.is_some());
+            identity
+        },
         heartbeats,
         registers: registers.links.clone(),
         connector,

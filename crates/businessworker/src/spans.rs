@@ -19,17 +19,17 @@ use gatewayworker_otel::opentelemetry::{Context, InstrumentationScope, KeyValue,
 use gatewayworker_otel::opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use gatewayworker_protocol::{Audience, Command, FLAG_TRACE_CONTEXT, Frame, Question, TraceContext};
 
-use crate::core::{Event, EventContext, EventKind};
+use crate::core::{Event, EventKind, EventTrace};
 
 /// Takes the trace off an event's frame, where it has one.
 #[inline]
-pub(crate) fn take_context(frame: &mut Frame) -> Option<Box<EventContext>> {
+pub(crate) fn take_context(frame: &mut Frame) -> Option<Box<EventTrace>> {
     if frame.flag & FLAG_TRACE_CONTEXT == 0 {
         return None;
     }
     frame.flag &= !FLAG_TRACE_CONTEXT;
     let context = TraceContext::take(&mut frame.body).filter(|context| context.is_sampled)?;
-    Some(Box::new(EventContext { context, received: Some(SystemTime::now()) }))
+    Some(Box::new(EventTrace { context, received: Some(SystemTime::now()) }))
 }
 
 /// The exporter of a worker, and the provider of its tracers.

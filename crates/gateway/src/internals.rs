@@ -78,7 +78,7 @@ pub struct Said {
 /// When the shard's books do not agree.
 pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_compress: bool) -> Said {
     let (mut shard, workers) = testing::shard();
-    let worker = workers.join("worker", usize::MAX, Features::ALL);
+    let worker = workers.join("worker", usize::MAX, testing::OURS);
     let policy = ListenerPolicy { max_message_bytes: limit, ..testing::policy() };
     let mut inbox = Inbox::new(&policy, Vec::new());
     let connection = testing::MemoryConnection::new(policy);
@@ -200,7 +200,8 @@ impl BusyShard {
     /// # Panics
     /// When there are not so many sockets to be had, or no tokio runtime.
     pub fn connected(n: u32) -> Self {
-        Self::connected_to(n, Peer { features: Features::ALL, epoch: 1, process: Some(1) })
+        let features = testing::OURS;
+        Self::connected_to(n, Peer { features, epoch: 1, process: Some(1) })
     }
 
     /// One whose worker is this peer.

@@ -60,8 +60,8 @@ pub use gatewayworker_router as router;
 #[cfg(feature = "otel")]
 pub use gatewayworker_businessworker::opentelemetry;
 pub use gatewayworker_businessworker::{
-    Admission, BoxError, Client, ClientCloseFrame, CloseReason, Events, Handshake, Message, NoSettings,
-    Result, Session, Start,
+    Admission, BoxError, Client, ClientCloseFrame, CloseReason, EventContext, Events, Handshake, Message,
+    NoSettings, Result, Session, Start,
 };
 pub use gatewayworker_channel::Channel;
 pub use gatewayworker_client::{

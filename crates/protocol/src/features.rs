@@ -44,6 +44,8 @@ pub struct Features {
     pub trace_context: bool,
     /// `interest`: the gateway tells those who ask for it which groups and uids it may have.
     pub interest: bool,
+    /// `event-context`: each event carries an [`EventContext`](crate::EventContext).
+    pub event_context: bool,
 }
 
 /// What a gateway names in its answer to a worker that lists `acknowledged-events`.
@@ -68,6 +70,7 @@ impl Features {
         worker_reports: true,
         trace_context: true,
         interest: true,
+        event_context: true,
     };
 
     /// The features with these names; unknown names are ignored.
@@ -84,6 +87,7 @@ impl Features {
                 "worker-reports" => features.worker_reports = true,
                 "trace-context" => features.trace_context = true,
                 "interest" => features.interest = true,
+                "event-context" => features.event_context = true,
                 _ => {}
             }
         }
@@ -102,6 +106,7 @@ impl Features {
             (self.worker_reports, "worker-reports"),
             (self.trace_context, "trace-context"),
             (self.interest, "interest"),
+            (self.event_context, "event-context"),
         ]
         .into_iter()
         .filter_map(|(listed, name)| listed.then_some(name))
@@ -207,7 +212,7 @@ mod tests {
             (welcome(some), r#"{"features":["channel"]}"#),
             (
                 welcome(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","trace-context","interest"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","trace-context","interest","event-context"]}"#,
             ),
             (
                 PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },

@@ -36,6 +36,9 @@ pub const FLAG_REDELIVERED: u8 = 0x10;
 /// Flag bit 5, ours: a [`TraceContext`](crate::TraceContext) stands in front of the body. Only a worker that
 /// lists `trace-context` among its features gets such an event.
 pub const FLAG_TRACE_CONTEXT: u8 = 0x20;
+/// Flag bit 6, ours: an [`EventContext`](crate::EventContext) stands in front of the body, behind a trace context where
+/// there is one. Only a worker that lists `event-context` among its features gets such an event.
+pub const FLAG_EVENT_CONTEXT: u8 = 0x40;
 
 /// One frame. The fields are named as in the original's `GatewayProtocol`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,7 @@
 //! - [`register`]: the JSON lines between a register and its peers,
 //! - [`request_target`]: path and query of a client's handshake,
 //! - [`TraceContext`]: which trace an event belongs to,
+//! - [`EventContext`]: the number of an event, and its client's uid and groups,
 //! - [`ClientId`], [`Uid`], [`GroupId`], [`SecretKey`]: identifiers and the cluster's key,
 //! - [`php`]: PHP's serialized values, of which sessions and answers consist.
 //!
@@ -29,6 +30,7 @@ pub mod close_code;
 mod close_reason;
 pub mod code;
 pub mod command;
+mod event_context;
 mod features;
 pub mod frame;
 mod hex_id;
@@ -50,10 +52,11 @@ pub use client_id::{ClientId, ParseClientIdError};
 pub use close_code::may_close_with;
 pub use close_reason::CloseReason;
 pub use command::{Audience, Body, Command, CommandError, EventCounts, Hello, Origin, Payload, encode_done};
+pub use event_context::EventContext;
 pub use features::{Features, Pairing, PingBody};
 pub use frame::{
-    FLAG_REDELIVERED, FLAG_TRACE_CONTEXT, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN,
-    MAX_MESSAGE_LEN,
+    FLAG_EVENT_CONTEXT, FLAG_REDELIVERED, FLAG_TRACE_CONTEXT, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN,
+    MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,
 };
 pub use ids::{GroupId, IdError, Uid};
 pub use question::{Field, Filter, Question, Select, frame_answer, parse_answer};

@@ -80,7 +80,7 @@ impl<T: ClientTable> Clients<T> {
 
     /// Gives a started event back whose handler has not begun, with all of its epoch behind it. Returns
     /// what the gateway is told, and the client's next event, which is started by that.
-    #[cfg_attr(feature = "otel", expect(clippy::result_large_err, reason = "the event goes on at once"))]
+    #[expect(clippy::result_large_err, reason = "the event goes on at once")]
     pub fn return_started(&self, event: Event, epoch: &Epoch) -> (EventCounts, Option<Event>) {
         let id = event.client_id();
         let returned = self.table().update(id, |state| {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_client::ClientId;
-use gatewayworker_protocol::{Body, CloseReason, Command, Origin, Payload};
+use gatewayworker_protocol::{Body, CloseReason, Command, EventContext, Origin, Payload};
 
 use super::epoch::{Epoch, Phase};
 #[cfg(feature = "otel")]
-use super::event_context::EventContext;
+use super::event_trace::EventTrace;
 
 /// What an event costs in the budget, in bytes, in addition to its session and body. With it,
 /// the budget also limits how many small events can wait.
@@ -34,9 +34,11 @@ pub struct Event {
     pub redelivered: bool,
     /// When it came, in ms of the worker's clock; 0 where nobody asks for that.
     pub received_ms: u64,
+    /// What the gateway knew of it, where this worker asks and the gateway says it.
+    pub context: Option<Arc<EventContext>>,
     /// Its trace, where a gateway has decided that it is traced.
     #[cfg(feature = "otel")]
-    pub trace: Option<Box<EventContext>>,
+    pub trace: Option<Box<EventTrace>>,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     pub(super) standing: Standing,
@@ -112,6 +114,7 @@ impl Event {
             epoch: epoch.cloned(),
             redelivered,
             received_ms: 0,
+            context: None,
             #[cfg(feature = "otel")]
             trace: None,
             is_loss: false,
@@ -129,6 +132,7 @@ impl Event {
             epoch: None,
             redelivered: true,
             received_ms: 0,
+            context: None,
             #[cfg(feature = "otel")]
             trace: None,
             is_loss: true,
@@ -177,6 +181,12 @@ impl Event {
             EventKind::WebSocketConnect { handshake: body, .. } | EventKind::Close(body) => body.len(),
             EventKind::Message(Payload { body: Body::Plain(body) | Body::Php(body), .. }) => body.len(),
         };
-        EVENT_COST + self.session.len() + body
+        EVENT_COST + self.session.len() + body + self.context.as_deref().map_or(0, cost_of_context)
     }
+}
+
+/// What a context takes, in bytes.
+fn cost_of_context(context: &EventContext) -> usize {
+    let names = context.uid.iter().chain(&context.groups);
+    size_of::<EventContext>() + names.map(|name| size_of::<Bytes>() + name.len()).sum::<usize>()
 }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use gatewayworker_protocol::{
-    Command, CommandError, FLAG_REDELIVERED, Features, Frame, Hello, Origin, Pairing, PingBody, SecretKey,
+    Command, CommandError, EventContext, FLAG_EVENT_CONTEXT, FLAG_REDELIVERED, Features, Frame, Hello,
+    Origin, Pairing, PingBody, SecretKey,
 };
 
 use super::epoch::Epoch;
@@ -27,6 +28,8 @@ pub struct Identity {
     process: Option<u64>,
     /// The worker takes the trace contexts of events.
     takes_trace_contexts: bool,
+    /// The worker asks for the contexts of events.
+    takes_event_contexts: bool,
     connections: AtomicU64,
 }
 
@@ -56,6 +59,7 @@ impl Identity {
             secret_key,
             process: None,
             takes_trace_contexts: false,
+            takes_event_contexts: false,
             connections: AtomicU64::new(0),
         }
     }
@@ -71,6 +75,13 @@ impl Identity {
     #[must_use]
     pub fn with_trace_contexts(mut self, takes_trace_contexts: bool) -> Self {
         self.takes_trace_contexts = takes_trace_contexts;
+        self
+    }
+
+    /// Lets gateways say what they know of each event's client, or not; not by default.
+    #[must_use]
+    pub fn with_event_contexts(mut self, takes_event_contexts: bool) -> Self {
+        self.takes_event_contexts = takes_event_contexts;
         self
     }
 
@@ -102,6 +113,7 @@ impl Identity {
             features: Some(Features {
                 acknowledged_events: self.process.is_some(),
                 trace_context: self.takes_trace_contexts,
+                event_context: self.takes_event_contexts,
                 ..Features::ALL
             }),
             process: self.process,
@@ -166,10 +178,11 @@ impl EventLink {
     ///
     /// # Errors
     /// When it is no command that is known here; it is ignored.
-    pub fn receive(&self, frame: Frame) -> Result<Received, CommandError> {
+    pub fn receive(&self, mut frame: Frame) -> Result<Received, CommandError> {
         let redelivered = frame.flag & FLAG_REDELIVERED != 0;
+        let context = if frame.flag & FLAG_EVENT_CONTEXT != 0 { take_context(&mut frame) } else { None };
         let command = match Event::from_link(Command::decode(frame)?, self.epoch.get(), redelivered) {
-            Ok(event) => return Ok(Received::Event(event)),
+            Ok(event) => return Ok(Received::Event(Event { context, ..event })),
             Err(command) => command,
         };
         Ok(match command {
@@ -222,6 +235,13 @@ impl EventLink {
     }
 }
 
+/// Takes the context off an event's frame, which has one.
+#[cold]
+fn take_context(frame: &mut Frame) -> Option<Arc<EventContext>> {
+    frame.flag &= !FLAG_EVENT_CONTEXT;
+    EventContext::take(&mut frame.body).map(Arc::new)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddrV4;
@@ -230,6 +250,7 @@ mod tests {
 
     use gatewayworker_protocol::Payload;
 
+    use super::super::event::EventKind;
     use super::*;
 
     fn ping(body: &'static str) -> Frame {
@@ -309,6 +330,34 @@ mod tests {
             let Received::Event(event) = receive(&link, frame) else { panic!("no event") };
             assert!(event.epoch.is_some_and(|of| Arc::ptr_eq(&of, &epoch)));
             assert_eq!(event.redelivered, redelivered);
+        }
+    }
+
+    #[test]
+    fn only_a_worker_that_asks_lists_event_contexts_and_takes_them_off_the_events() {
+        let identity = || Identity::with_drawn_id("Chat".into(), 7, SecretKey::default());
+        for (identity, asks) in [(identity(), false), (identity().with_event_contexts(true), true)] {
+            let Command::WorkerConnect(hello) = identity.hello(false) else { panic!("no hello") };
+            assert_eq!(hello.features.unwrap().event_context, asks);
+        }
+        let gateway = SocketAddrV4::new([10, 0, 0, 1].into(), 2300);
+        let origin = Origin { gateway, client: gateway, connection_id: 1, gateway_port: 0 };
+        let mut with_context = Vec::new();
+        EventContext::write(&mut with_context, 5, Some(b"ann"), ["room"]);
+        with_context.extend_from_slice(b"hi");
+        let malformed = b"\0\0\0\x01?hi".to_vec();
+        for (body, flag, number) in [
+            (b"hi".to_vec(), 0, None),
+            (with_context, FLAG_EVENT_CONTEXT, Some(5)),
+            (malformed, FLAG_EVENT_CONTEXT, None),
+        ] {
+            let (session, message) = (Bytes::new(), Payload::plain(body));
+            let mut frame = Command::OnMessage { origin, session, message }.into_frame();
+            frame.flag |= flag;
+            let Received::Event(event) = receive(&EventLink::default(), frame) else { panic!("no event") };
+            assert_eq!(event.context.as_ref().map(|context| context.number), number);
+            let EventKind::Message(message) = event.kind else { panic!("no message") };
+            assert_eq!(message, Payload::plain("hi"));
         }
     }
 

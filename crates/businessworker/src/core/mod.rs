@@ -69,9 +69,9 @@ mod epoch_clients;
 mod epoch_tests;
 mod event;
 mod event_budget;
-#[cfg(feature = "otel")]
-mod event_context;
 mod event_link;
+#[cfg(feature = "otel")]
+mod event_trace;
 mod hearing;
 mod pairings;
 mod reporting;
@@ -88,9 +88,9 @@ pub use epoch::{Epoch, Phase, Turn};
 pub use epoch_clients::{Kept, Unfinished};
 pub use event::{Event, EventKind};
 pub use event_budget::EventBudget;
-#[cfg(feature = "otel")]
-pub use event_context::EventContext;
 pub use event_link::{EventLink, Identity, Received};
+#[cfg(feature = "otel")]
+pub use event_trace::EventTrace;
 pub use pairings::{Pairings, Previous};
 pub use reporting::{NextReport, Reporting, RoundTrip};
 pub use table::{ClientTable, OrderedTable};

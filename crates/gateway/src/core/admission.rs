@@ -15,6 +15,7 @@ use tracing::debug;
 use super::Shard;
 use super::client::{Client, Waits};
 use super::effects::Effect;
+use super::event_contexts;
 use super::ports::Ports;
 use super::send_queue::Priority;
 use super::table::Key;
@@ -24,15 +25,18 @@ impl<P: Ports> Shard<P> {
     /// Tells the worker how a client has come, and asks whether it is admitted, if that is
     /// a worker that answers. Where no worker is, the one that comes is told, and asked.
     pub(super) fn tell_handshake(&mut self, key: Key, handshake: &[u8], now_ms: u64) {
+        let context = self.context_for_worker(key);
+        let (flag, handshake) = event_contexts::join(context, 0, handshake);
         let Some(client) = self.table.get(key) else { return };
         if self.event_spans.is_on() {
             let (id, mut log) = (client.id(self.settings.address), client.log.take());
-            self.push_sampled(&mut log, id, (code::ON_WEBSOCKET_CONNECT, 0), handshake);
+            self.push_sampled(&mut log, id, (code::ON_WEBSOCKET_CONNECT, flag), &handshake);
             if let Some(client) = self.table.get(key) {
                 client.log = log;
             }
         } else {
-            self.free_logs.log(&mut client.log, self.now_ms).push(code::ON_WEBSOCKET_CONNECT, 0, handshake);
+            let log = self.free_logs.log(&mut client.log, self.now_ms);
+            log.push(code::ON_WEBSOCKET_CONNECT, flag, &handshake);
         }
         self.go_on(key.connection_id());
         let Some(client) = self.table.get(key) else { return };

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_ASKS, FLAG_REDELIVERED};
 use gatewayworker_protocol::{
-    ClientId, CloseReason, Command, FLAG_TRACE_CONTEXT, Features, Frame, HEADER_LEN, Origin, TraceContext,
+    ClientId, CloseReason, Command, FLAG_EVENT_CONTEXT, FLAG_TRACE_CONTEXT, Features, Frame, HEADER_LEN,
+    Origin, TraceContext,
 };
 
 use super::Shard;
 use super::client::{LeftBehind, Waits};
 use super::effects::{Effect, Notice};
+use super::event_contexts;
 use super::event_log::{Ended, EventLog};
 use super::event_spans::{self, SpanEnd};
 use super::link_buffer::LinkBuffer;
@@ -52,6 +54,9 @@ impl<P: Ports> Shard<P> {
     pub(super) fn tell_event(&mut self, key: Key, cmd: u8, flag: u8, body: &[u8]) {
         let Some(client) = self.table.get(key) else { return };
         let link = &client.worker;
+        if link.features.event_context && flag & FLAG_EVENT_CONTEXT == 0 {
+            return self.tell_in_context(key, cmd, flag, body);
+        }
         let len = HEADER_LEN + client.session.len() + body.len();
         // The usual case: nothing waits before it.
         if link.is_open()
@@ -105,6 +110,10 @@ impl<P: Ports> Shard<P> {
         let Some(log) = log.as_mut().filter(|log| !log.is_returned) else { return Given::No };
         let Some((event, body)) = log.next() else { return Given::No };
         let (cmd, acknowledges) = (event.cmd, link.acknowledges());
+        if link.features.event_context && event.flag & FLAG_EVENT_CONTEXT == 0 && cmd != code::ADOPT {
+            self.add_context(id);
+            return self.give_next(id);
+        }
         let mut flag = event.flag;
         if cmd == code::ON_WEBSOCKET_CONNECT && link.features.admission {
             flag |= FLAG_ASKS;
@@ -115,26 +124,25 @@ impl<P: Ports> Shard<P> {
         if !acknowledges {
             flag &= !FLAG_REDELIVERED;
         }
-        let (context, body) = event_spans::split(flag, body);
+        let (trace, body) = event_spans::split(flag, body);
+        let (context, body) = event_contexts::split(flag, body);
         let body = if cmd == code::ON_CLOSE { close_body(link.features, body) } else { body };
-        let traced_body;
-        let body = match context {
-            None => body,
-            Some(context) if takes_context(link.features, session.len() + body.len()) => {
-                traced_body = event_spans::join(context, body);
-                &traced_body
-            }
-            Some(_) => {
-                flag &= !FLAG_TRACE_CONTEXT;
-                body
-            }
+        let limit = link.features.max_frame_len();
+        let joined_body;
+        let body = if trace.is_none() && context.is_none() {
+            body
+        } else {
+            let room = limit.saturating_sub(HEADER_LEN + session.len() + body.len());
+            let (contexts, joined) = join_contexts(link.features, room, trace, context, body);
+            flag = flag & !(FLAG_TRACE_CONTEXT | FLAG_EVENT_CONTEXT) | contexts;
+            joined_body = joined;
+            &joined_body
         };
         let (bytes, len) = (body.len(), HEADER_LEN + session.len() + body.len());
-        let limit = link.features.max_frame_len();
         if len > limit {
             // It was told to a worker that takes longer frames, or to none.
             log.remove_next();
-            let dropped = context.map(|context| (context, link.clone()));
+            let dropped = trace.map(|trace| (trace, link.clone()));
             let (client, worker) = (client_id(&origin), link.key().to_string());
             let mut moved_from = None;
             self.effects.list.extend(match cmd {
@@ -153,8 +161,8 @@ impl<P: Ports> Shard<P> {
             if let Some(from) = moved_from {
                 self.end_move(id, &from);
             }
-            if let Some((context, link)) = dropped {
-                self.end_span(context, &link, SpanEnd::Dropped, false);
+            if let Some((trace, link)) = dropped {
+                self.end_span(trace, &link, SpanEnd::Dropped, false);
             }
             return Given::Yes;
         }
@@ -190,7 +198,7 @@ impl<P: Ports> Shard<P> {
         self.appended += len;
         self.effects.signals.flush = true;
         list_link(&mut self.links, link);
-        let given_for_good = context.filter(|_| !acknowledges).map(|context| (context, link.clone()));
+        let given_for_good = trace.filter(|_| !acknowledges).map(|trace| (trace, link.clone()));
         let asks = link.features.admission;
         if let Some(key) = key.filter(|_| cmd == code::ON_WEBSOCKET_CONNECT) {
             match asks {
@@ -200,8 +208,8 @@ impl<P: Ports> Shard<P> {
                 _ => {}
             }
         }
-        if let Some((context, link)) = given_for_good {
-            self.end_span(context, &link, SpanEnd::Given, false);
+        if let Some((trace, link)) = given_for_good {
+            self.end_span(trace, &link, SpanEnd::Given, false);
         }
         Given::Yes
     }
@@ -412,9 +420,23 @@ pub(super) fn client_id(origin: &Origin) -> ClientId {
     ClientId::new(origin.gateway, origin.connection_id)
 }
 
-/// Whether a worker with these features takes an event with a session and a body of so many bytes, and its trace.
-fn takes_context(features: Features, bytes: usize) -> bool {
-    features.trace_context && HEADER_LEN + TraceContext::LEN + bytes <= features.max_frame_len()
+/// Puts those of an event's contexts in front of its body that a worker with these features reads, and that there is
+/// room for in the frame. Returns their flags, too.
+#[cold]
+fn join_contexts(
+    features: Features,
+    room: usize,
+    trace: Option<TraceContext>,
+    context: Option<&[u8]>,
+    body: &[u8],
+) -> (u8, Vec<u8>) {
+    let context = context.filter(|context| features.event_context && context.len() <= room);
+    let room = room - context.map_or(0, <[u8]>::len);
+    let trace = trace.filter(|_| features.trace_context && TraceContext::LEN <= room);
+    let flags = trace.map_or(0, |_| FLAG_TRACE_CONTEXT) | context.map_or(0, |_| FLAG_EVENT_CONTEXT);
+    let trace = trace.map(TraceContext::to_bytes);
+    let trace = trace.as_ref().map_or(&[][..], |trace| trace);
+    (flags, [trace, context.unwrap_or_default(), body].concat())
 }
 
 /// As much of the body of an ON_CLOSE, a reason and perhaps the client's close frame, as a worker with

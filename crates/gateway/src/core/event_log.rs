@@ -166,6 +166,16 @@ impl<B> EventLog<B> {
         }
     }
 
+    /// Inserts bytes into the body of the first event that waits, behind its first ones, and sets a flag of it.
+    pub(super) fn insert_into_next(&mut self, flag: u8, behind: usize, bytes: &[u8]) {
+        if let Some(event) = self.events.get_mut(self.given) {
+            let at = self.start + self.given_len + behind.min(event.len as usize);
+            self.bodies.splice(at..at, bytes.iter().copied());
+            event.len += bytes.len() as u32;
+            event.flag |= flag;
+        }
+    }
+
     /// Takes the first event that waits out.
     pub(super) fn remove_next(&mut self) {
         let at = self.given;

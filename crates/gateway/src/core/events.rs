@@ -14,11 +14,11 @@ use gatewayworker_protocol::{ClientCloseFrame, CloseReason, HEADER_LEN, MAX_FRAM
 use super::Shard;
 use super::client::{Client, Waits};
 use super::effects::{Effect, Notice};
-use super::event_spans;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::table::Key;
 use super::worker_link::WorkerLink;
+use super::{event_contexts, event_spans};
 
 /// Where a client's next event can go.
 #[derive(Debug)]
@@ -149,12 +149,14 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Tells the worker that a client is gone, and with which close frame, if it sent one, behind all
-    /// that the client has said. The client leaves a stub until that is done.
+    /// that the client has said. The client leaves a stub until that is done. `context` is what the worker is told
+    /// beside that, if it asks.
     pub(super) fn tell_closed(
         &mut self,
         client: &mut Client<P>,
         reason: CloseReason,
         close_frame: Option<&ClientCloseFrame>,
+        context: Option<Vec<u8>>,
     ) {
         let id = client.connection_id;
         let mut log = client.log.take();
@@ -176,7 +178,8 @@ impl<P: Ports> Shard<P> {
         }
         // In full: which worker will be told, and how much it reads, is known when it is given.
         let body = close_frame.map_or_else(|| reason.as_str().into(), |said| said.to_wire(reason));
-        self.push_sampled(&mut log, client.id(self.settings.address), (code::ON_CLOSE, FLAG_PLAIN), &body);
+        let (flag, body) = event_contexts::join(context, FLAG_PLAIN, &body);
+        self.push_sampled(&mut log, client.id(self.settings.address), (code::ON_CLOSE, flag), &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log, client.left_behind);
@@ -234,9 +237,9 @@ mod tests {
     fn a_worker_is_told_as_much_of_a_close_as_its_features_say() {
         let bye = ClientCloseFrame::new(4001, "bye");
         for (features, close_frame, told) in [
-            (Features::ALL, Some(&bye), "client-left 4001 bye"),
-            (Features::ALL, None, "client-left"),
-            (Features { close_detail: false, ..Features::ALL }, Some(&bye), "client-left"),
+            (testing::OURS, Some(&bye), "client-left 4001 bye"),
+            (testing::OURS, None, "client-left"),
+            (Features { close_detail: false, ..testing::OURS }, Some(&bye), "client-left"),
             (Features::default(), Some(&bye), ""),
         ] {
             let (mut shard, workers) = testing::shard();
@@ -260,7 +263,7 @@ mod tests {
             workers.leave(&worker);
             shard.worker_gone(&worker, Gone::Silent);
             testing::settle(std::slice::from_mut(&mut shard), &workers);
-            let features = Features { close_detail, ..Features::ALL };
+            let features = Features { close_detail, ..testing::OURS };
             worker = workers.join("next", 1000, Peer { features, epoch, process: Some(epoch.into()) });
             testing::settle(std::slice::from_mut(&mut shard), &workers);
             assert_eq!(told_of_close(&worker).unwrap(), told);

@@ -273,8 +273,9 @@ impl LinkState {
         let features = Features {
             large_frames,
             acknowledged_events: pairing.is_some(),
-            // It is for events. No worker sends any.
+            // These are for events. No worker sends any.
             trace_context: false,
+            event_context: false,
             interest: self.has_interest,
             ..Features::ALL
         };

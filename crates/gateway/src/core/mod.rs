@@ -39,6 +39,7 @@
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
 //! - `counters`, `gauges`: numbers for the metrics;
+//! - `event_contexts`: what workers that ask are told beside each event.
 //! - `event_spans`, `sampling`: which events are traced, for OpenTelemetry.
 
 pub(crate) mod admission;
@@ -54,6 +55,7 @@ pub(crate) mod delivery_settings;
 #[cfg(test)]
 mod delivery_tests;
 pub(crate) mod effects;
+mod event_contexts;
 mod event_log;
 pub(crate) mod event_spans;
 pub(crate) mod events;
@@ -122,6 +124,7 @@ use close::{Close, CloseRecord, SentClose};
 use counters::ShardCounters;
 use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
+use event_contexts::EventNumbers;
 use event_log::FreeLogs;
 use event_spans::EventSpans;
 use gauges::PausedTime;
@@ -212,6 +215,7 @@ pub struct Shard<P: Ports> {
     paused: PausedTime,
     traces: Traces,
     event_spans: EventSpans,
+    event_numbers: EventNumbers,
     effects: Effects<P>,
 }
 
@@ -221,6 +225,7 @@ impl<P: Ports> Shard<P> {
         Self {
             timers: TimerQueue::new(settings.heartbeat_tick),
             table: Table::new(settings.membership_limits.clone()),
+            event_numbers: EventNumbers::of_shard(settings.index),
             settings,
             directory,
             urgent: Vec::new(),
@@ -330,6 +335,7 @@ impl<P: Ports> Shard<P> {
 
     fn close_with(&mut self, key: Key, close: Close<'_>) {
         let uid = self.uid_of(key);
+        let context = self.context_for_worker(key);
         let Some(mut client) = self.table.remove(key) else { return };
         let id = client.id(self.settings.address);
         self.settings.counters.listener(client.policy().index).closed.add(1);
@@ -338,7 +344,7 @@ impl<P: Ports> Shard<P> {
         }
         let reason = close.reason;
         debug!(client = %id, %reason, "a client is gone");
-        self.tell_closed(&mut client, reason, close.client_frame());
+        self.tell_closed(&mut client, reason, close.client_frame(), context);
         client.worker.unbind();
         self.finish(*client, uid, close);
     }

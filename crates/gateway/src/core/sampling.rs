@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use gatewayworker_protocol::{ClientId, FLAG_TRACE_CONTEXT, HEADER_LEN, TraceContext};
+use gatewayworker_protocol::{ClientId, FLAG_EVENT_CONTEXT, FLAG_TRACE_CONTEXT, HEADER_LEN, TraceContext};
 
 use super::Shard;
 use super::effects::Effect;
@@ -45,6 +45,9 @@ impl<P: Ports> Shard<P> {
     #[cold]
     pub(super) fn tell_sampled(&mut self, key: Key, cmd: u8, flag: u8, body: &[u8]) {
         let Some(client) = self.table.get(key) else { return };
+        if client.worker.features.event_context && flag & FLAG_EVENT_CONTEXT == 0 {
+            return self.tell_in_context(key, cmd, flag, body);
+        }
         let id = client.id(self.settings.address);
         let len = HEADER_LEN + client.session.len() + TraceContext::LEN + body.len();
         let features = client.worker.features;

@@ -392,6 +392,11 @@ impl<P: Ports> Table<P> {
         Some(memberships.iter().map(|m| (self.groups.joined(*m), self.groups.name(*m).clone())).collect())
     }
 
+    /// The names of a client's groups, in no order.
+    pub(crate) fn group_names(&self, client: &Client<P>) -> impl Iterator<Item = &Bytes> {
+        client.groups.as_deref().unwrap_or_default().iter().map(|membership| self.groups.name(*membership))
+    }
+
     /// All groups with when each came to be, in no order.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         self.groups.sets()

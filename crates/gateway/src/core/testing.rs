@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{Command, FLAG_TRACE_CONTEXT, Features, Frame, PingBody, TraceContext, code};
+use gatewayworker_protocol::{
+    Command, EventContext, FLAG_EVENT_CONTEXT, FLAG_TRACE_CONTEXT, Features, Frame, PingBody, TraceContext,
+    code,
+};
 
 use super::client::NewClient;
 use super::delivery_counts::DeliveryCounts;
@@ -24,6 +27,9 @@ use super::table::Key;
 use super::worker_link::{Peer, WorkerLink};
 use super::worker_table::{Routing, WorkerTable};
 use super::{Settings, Shard};
+
+/// What a worker of ours lists whose application does not ask for event contexts.
+pub const OURS: Features = Features { event_context: false, ..Features::ALL };
 
 /// Ports in memory.
 pub struct MemoryPorts;
@@ -152,7 +158,7 @@ impl MemoryDirectory {
     /// Takes a worker in that acknowledges events, with this epoch and any process of its own.
     pub fn join_paired(&self, key: &str, epoch: u32) -> Arc<WorkerLink<MemoryLink>> {
         let process = Some(epoch.into());
-        self.join(key, 1 << 20, Peer { features: Features::ALL, epoch, process })
+        self.join(key, 1 << 20, Peer { features: OURS, epoch, process })
     }
 
     /// Takes a link out: it is over.
@@ -311,7 +317,10 @@ pub fn told(link: &WorkerLink<MemoryLink>) -> Vec<String> {
     let mut told = Vec::new();
     while let Some(mut frame) = Frame::parse(&mut written, usize::MAX).expect("frames") {
         if frame.flag & FLAG_TRACE_CONTEXT != 0 {
-            TraceContext::take(&mut frame.body).expect("a context");
+            TraceContext::take(&mut frame.body).expect("a trace context");
+        }
+        if frame.flag & FLAG_EVENT_CONTEXT != 0 {
+            EventContext::take(&mut frame.body).expect("an event context");
         }
         let again = if frame.flag & FLAG_REDELIVERED != 0 { " again" } else { "" };
         let id = frame.connection_id;

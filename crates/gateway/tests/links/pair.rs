@@ -34,7 +34,8 @@ impl EventLink {
     /// Says who the worker is, and reads the gateway's answer.
     pub(crate) async fn connect(gateway: &Gateway, name: &str, process: u64) -> Self {
         let mut peer = Peer::connect(gateway).await;
-        let (features, process_id) = (Some(Features::ALL), Some(process));
+        let (features, process_id) =
+            (Some(Features { event_context: false, ..Features::ALL }), Some(process));
         let hello = gatewayworker_protocol::Hello { features, process: process_id, ..hello(name, "") };
         peer.send([Command::WorkerConnect(hello)]).await;
         let Some(Command::Ping(body)) = peer.command().await.unwrap() else { panic!("no answer") };

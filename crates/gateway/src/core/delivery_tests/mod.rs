@@ -6,6 +6,7 @@
 mod acknowledging;
 mod admission;
 mod closing;
+mod contexts;
 mod left_behind;
 mod moving;
 mod poison;

@@ -134,7 +134,7 @@ fn a_redelivered_event_keeps_its_trace_and_its_span_says_so() {
 #[test]
 fn a_worker_that_knows_no_trace_contexts_gets_the_event_without() {
     let mut gateway = traced(1.0);
-    let features = Features { trace_context: false, ..Features::ALL };
+    let features = Features { trace_context: false, event_context: false, ..Features::ALL };
     let ours = gateway.workers.join("a", 1 << 20, Peer { features, epoch: 1, process: Some(1) });
     gateway.settle();
     let key = gateway.connect(7, &ours);
@@ -208,7 +208,7 @@ fn a_client_that_names_a_parent_decides_for_its_connect_alone() {
 #[test]
 fn a_message_that_leaves_no_room_in_its_frame_is_not_traced() {
     let mut gateway = traced(1.0);
-    let features = Features { large_frames: false, ..Features::ALL };
+    let features = Features { large_frames: false, event_context: false, ..Features::ALL };
     let worker = gateway.workers.join("a", usize::MAX, Peer { features, epoch: 1, process: Some(1) });
     gateway.settle();
     let key = gateway.connected(7, &worker);

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{CloseReason, Command, FLAG_TRACE_CONTEXT, Features, Frame, TraceContext, code};
+use gatewayworker_protocol::{
+    CloseReason, Command, EventContext, FLAG_EVENT_CONTEXT, FLAG_TRACE_CONTEXT, Features, Frame,
+    TraceContext, code,
+};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -30,6 +33,9 @@ struct Given {
     is_marked: bool,
     body: Vec<u8>,
 }
+
+/// What tells an event from others: its client, its command, and its body.
+type EventKey = (u32, u8, Vec<u8>);
 
 /// A worker.
 #[derive(Debug)]
@@ -64,6 +70,10 @@ struct Walk {
     seen: BTreeMap<u32, Seen>,
     /// Clients of which an event was dropped, as it ended one worker after another.
     undeliverable: BTreeSet<u32>,
+    /// The events that came with a number, by their numbers,
+    numbered: BTreeMap<u64, EventKey>,
+    /// and their numbers.
+    numbers: BTreeMap<EventKey, u64>,
     rng: SmallRng,
     next_id: u32,
     next_epoch: u32,
@@ -87,6 +97,8 @@ impl Walk {
             left: BTreeMap::new(),
             seen: BTreeMap::new(),
             undeliverable: BTreeSet::new(),
+            numbered: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             rng: SmallRng::seed_from_u64(seed),
             next_id: 1,
             next_epoch: 1,
@@ -169,7 +181,11 @@ impl Walk {
         if self.alive.iter().any(|worker| **worker.link.key() == *key) {
             return;
         }
-        let features = Features { trace_context: self.rng.random_bool(0.7), ..Features::ALL };
+        let features = Features {
+            trace_context: self.rng.random_bool(0.7),
+            event_context: self.rng.random_bool(0.5),
+            ..Features::ALL
+        };
         let peer = Peer { features, epoch, process: Some(epoch.into()) };
         let link = self.workers.join(&key, 400, peer);
         self.alive.push(Worker {
@@ -260,6 +276,16 @@ impl Walk {
         while let Some(mut frame) = Frame::parse(&mut written, usize::MAX).unwrap() {
             if frame.flag & FLAG_TRACE_CONTEXT != 0 {
                 TraceContext::take(&mut frame.body).unwrap();
+            }
+            let asks = self.alive[at].link.features.event_context;
+            let is_event = !matches!(frame.cmd, code::FORGET | code::PING | code::ADOPT);
+            assert_eq!(frame.flag & FLAG_EVENT_CONTEXT != 0, asks && is_event, "{frame:?}");
+            if asks && is_event {
+                let context = EventContext::take(&mut frame.body).unwrap();
+                let event = (frame.connection_id, frame.cmd, frame.body.to_vec());
+                let numbered = self.numbered.entry(context.number).or_insert_with(|| event.clone());
+                assert_eq!(*numbered, event, "two events have the same number");
+                assert_eq!(*self.numbers.entry(event).or_insert(context.number), context.number);
             }
             let worker = &mut self.alive[at];
             let id = frame.connection_id;

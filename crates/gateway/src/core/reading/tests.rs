@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
-use gatewayworker_protocol::{Features, Frame, MAX_FRAME_LEN};
+use gatewayworker_protocol::{Frame, MAX_FRAME_LEN};
 
 use super::*;
 use crate::core::listener_policy::{Framing, ListenerPolicy, OtherProtocol};
@@ -25,7 +25,7 @@ struct Limited {
 impl Limited {
     fn new(policy: ListenerPolicy) -> Self {
         let (mut shard, workers) = testing::shard();
-        let worker = workers.join("worker", usize::MAX, Features::ALL);
+        let worker = workers.join("worker", usize::MAX, testing::OURS);
         let inbox = Inbox::new(&policy, Vec::new());
         let (key, connection) = testing::client(&mut shard, 1, &worker, policy);
         Self { shard, worker, connection, key, inbox }

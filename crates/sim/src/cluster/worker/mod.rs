@@ -126,7 +126,8 @@ impl Worker {
             clients: Clients::new(OrderedTable::default(), options.event_budget),
             options,
             life,
-            identity: identity.with_process(life.id()),
+            // Every other worker asks for contexts, so events go from one kind to the other.
+            identity: identity.with_process(life.id()).with_event_contexts(context.process.is_multiple_of(2)),
             pairings: Pairings::new(Duration::from_millis(LINK_TIMEOUT_MS / 2)),
             events: (0..gateways).map(|_| Events::default()).collect(),
             calls: (0..gateways).map(|_| Calls::new()).collect(),
