@@ -31,6 +31,13 @@ impl Stock {
 }
 
 impl Events for Stock {
+    fn takes_context(&self) -> bool {
+        match self {
+            Self::Chat(events) => events.takes_context(),
+            Self::Http(events) => events.takes_context(),
+        }
+    }
+
     async fn on_worker_start(&self, gateway: &Gateway) -> Result {
         match self {
             Self::Chat(events) => events.on_worker_start(gateway).await,

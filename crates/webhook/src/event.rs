@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatewayworker_businessworker::{Client, CloseReason, EventName, Handshake, Message, SessionData, php};
+use gatewayworker_protocol::EventContext;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -17,17 +18,6 @@ pub(crate) struct Event {
     pub(crate) name: EventName,
     /// Everything but the number of the try.
     json: Vec<u8>,
-}
-
-/// What a gateway says with an event where it is asked to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Known {
-    /// The number of the event at its gateway.
-    pub(crate) number: u64,
-    /// The uid that the client was bound to before the event.
-    pub(crate) uid: Option<Bytes>,
-    /// The groups that the client was in before the event.
-    pub(crate) groups: Vec<Bytes>,
 }
 
 /// What of an event is its own.
@@ -54,6 +44,9 @@ struct Form<'a> {
     groups: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     groups_base64: Vec<String>,
+    /// There are more groups than a gateway names.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    groups_cut: bool,
     session: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_error: Option<String>,
@@ -92,7 +85,9 @@ struct CloseForm<'a> {
 #[derive(Debug)]
 pub(crate) struct About<'a> {
     pub(crate) client_id: String,
-    pub(crate) known: Option<Known>,
+    /// The event's id, where its gateway numbers it.
+    pub(crate) event_id: Option<String>,
+    pub(crate) context: Option<&'a EventContext>,
     /// What the session holds, or why it cannot be read.
     pub(crate) session: Result<SessionData, String>,
     pub(crate) redelivered: bool,
@@ -106,7 +101,8 @@ impl<'a> About<'a> {
     pub(crate) fn of(client: &'a Client) -> Self {
         Self {
             client_id: client.id().to_string(),
-            known: None,
+            event_id: client.event_id(),
+            context: client.context(),
             session: client.session().to_data().map_err(|error| error.to_string()),
             redelivered: client.redelivered(),
             gateway_port: client.gateway_port(),
@@ -123,10 +119,7 @@ impl Event {
     /// None that is known: all of this has a JSON form.
     pub(crate) fn new(about: About<'_>, kind: &Kind<'_>, random: u64) -> serde_json::Result<Self> {
         let name = kind.name();
-        let id = match &about.known {
-            Some(known) => format!("{}-{}", about.client_id, known.number),
-            None => format!("{}-{random:016x}", about.client_id),
-        };
+        let id = about.event_id.unwrap_or_else(|| format!("{}-{random:016x}", about.client_id));
         let (session, session_error) = match about.session.and_then(session_json) {
             Ok(session) => (Some(session), None),
             Err(error) => (None, Some(error)),
@@ -141,12 +134,13 @@ impl Event {
             gateway_port: about.gateway_port,
             ..Form::default()
         };
-        if let Some(known) = &about.known {
-            let (uid, uid_base64) = known.uid.as_ref().map(text_or_base64).unwrap_or_default();
+        if let Some(context) = about.context {
+            let (uid, uid_base64) = context.uid.as_ref().map(text_or_base64).unwrap_or_default();
             (form.uid, form.uid_base64) = (Some(uid), uid_base64);
-            let (texts, others): (Vec<_>, Vec<_>) = known.groups.iter().map(text_or_base64).unzip();
+            let (texts, others): (Vec<_>, Vec<_>) = context.groups.iter().map(text_or_base64).unzip();
             form.groups = Some(texts.into_iter().flatten().collect());
             form.groups_base64 = others.into_iter().flatten().collect();
+            form.groups_cut = context.is_cut;
         }
         match kind {
             Kind::Open => {}
@@ -232,15 +226,24 @@ fn lossy_json(array: &php::Array) -> Map<String, Value> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::LazyLock;
+
     use gatewayworker_businessworker::Handshake;
     use serde_json::json;
 
     use super::*;
 
+    static CONTEXT: LazyLock<EventContext> = LazyLock::new(|| context(Some("lena".into()), vec!["hall".into()]));
+
+    fn context(uid: Option<Bytes>, groups: Vec<Bytes>) -> EventContext {
+        EventContext { number: 7, uid, groups, is_cut: false }
+    }
+
     pub(crate) fn about<'a>() -> About<'a> {
         About {
             client_id: "7f00000108fc00000001".into(),
-            known: Some(Known { number: 7, uid: Some("lena".into()), groups: vec!["hall".into()] }),
+            event_id: Some("00000000000000ab-7".into()),
+            context: Some(&CONTEXT),
             session: Ok(SessionData::of(&json!({"name": "Lena", "roles": ["admin"]})).unwrap()),
             redelivered: false,
             gateway_port: 8282,
@@ -269,7 +272,7 @@ pub(crate) mod tests {
     fn a_handshake_goes_with_the_connect_event() {
         let mut expected = json!({
             "event": "connect",
-            "id": "7f00000108fc00000001-7",
+            "id": "00000000000000ab-7",
             "client_id": "7f00000108fc00000001",
             "uid": "lena",
             "groups": ["hall"],
@@ -304,19 +307,19 @@ pub(crate) mod tests {
     #[test]
     fn names_that_are_not_text_are_base64_under_another_key() {
         let strange = Bytes::from_static(b"\xff");
-        let known = Known { number: 7, uid: Some(strange.clone()), groups: vec!["hall".into(), strange] };
-        let event = body(About { known: Some(known), ..about() }, &Kind::Open);
+        let context = context(Some(strange.clone()), vec!["hall".into(), strange]);
+        let event = body(About { context: Some(&context), ..about() }, &Kind::Open);
         assert_eq!((&event["uid"], &event["uid_base64"]), (&Value::Null, &json!("/w==")));
         assert_eq!((&event["groups"], &event["groups_base64"]), (&json!(["hall"]), &json!(["/w=="])));
     }
 
     #[test]
     fn a_gateway_that_says_nothing_leaves_uid_and_groups_out_and_the_id_is_random() {
-        let event = body(About { known: None, ..about() }, &Kind::Open);
+        let event = body(About { event_id: None, context: None, ..about() }, &Kind::Open);
         assert!(event.get("uid").is_none() && event.get("groups").is_none());
         assert_eq!(event["id"], "7f00000108fc00000001-0000000000000001");
-        let nobody = Known { number: 1, ..Known::default() };
-        let event = body(About { known: Some(nobody), ..about() }, &Kind::Open);
+        let nobody = context(None, Vec::new());
+        let event = body(About { context: Some(&nobody), ..about() }, &Kind::Open);
         assert_eq!((&event["uid"], &event["groups"]), (&Value::Null, &json!([])));
     }
 

@@ -207,6 +207,10 @@ impl HttpEvents {
 }
 
 impl Events for HttpEvents {
+    fn takes_context(&self) -> bool {
+        true
+    }
+
     async fn on_connect(&self, client: &Client) -> Result {
         self.handle_or_fail(client, Kind::Open).await
     }
