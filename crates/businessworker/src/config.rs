@@ -15,6 +15,7 @@ use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::events_config::{EventsConfig, EventsFlags};
 use crate::ConfigError;
 
 /// Takes the events of clients from the gateways and runs the application.
@@ -189,6 +190,10 @@ pub struct Flags {
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
 
+    /// Events over HTTP.
+    #[command(flatten)]
+    pub events: EventsFlags,
+
     /// A page for operators.
     #[command(flatten)]
     pub admin: gatewayworker_admin::Flags,
@@ -282,6 +287,9 @@ pub struct Config<A = NoSettings> {
     pub admin: gatewayworker_admin::Config,
     /// Calls over HTTP.
     pub http: HttpConfig,
+    /// Events over HTTP, for the stock worker and programs like it: see `gatewayworker-webhook`. An application with
+    /// handlers of its own does not look at it.
+    pub events: EventsConfig,
     /// The application's own settings.
     pub app: A,
 }
@@ -323,6 +331,7 @@ impl<A: Default> Default for Config<A> {
             link_tls: LinkTlsConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
+            events: EventsConfig::default(),
             app: A::default(),
         }
     }
@@ -389,6 +398,10 @@ impl<A> Config<A> {
         if !self.federation.is_empty() {
             return Err(ConfigError::NoFederation);
         }
+        self.events.validate()?;
+        if self.events.is_on() && self.handler_timeout_ms > 0 {
+            return Err(ConfigError::HandlerTimeoutWithEvents);
+        }
         self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
@@ -424,6 +437,7 @@ impl<A> Config<A> {
             federation_durable: self.federation_durable,
             link_tls: self.link_tls,
             http: self.http,
+            events: self.events,
             app: NoSettings {},
         };
         (config, self.app)
@@ -463,6 +477,8 @@ impl<A> Config<A> {
     pub(crate) fn slow_handler_warning(&self) -> Duration {
         match self.slow_handler_warning_ms {
             0 => Duration::MAX,
+            // While the backend is away, every handler waits: its log line says so once.
+            _ if self.events.is_on() => Duration::MAX,
             ms => Duration::from_millis(ms),
         }
     }

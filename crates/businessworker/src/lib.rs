@@ -54,6 +54,7 @@ mod draining;
 mod epochs;
 mod event_queues;
 mod events;
+mod events_config;
 #[cfg(feature = "federation")]
 mod federation;
 mod handler;
@@ -87,8 +88,10 @@ pub use client::Client;
 pub use config::{Cli, Config, Flags, NoSettings};
 pub use config_error::ConfigError;
 pub use events::{BoxError, Events, Result};
+pub use events_config::{EventName, EventsConfig, EventsConfigError, EventsFlags, OnFailure};
 pub use handshake::{Handshake, HandshakeError};
 pub use message::Message;
+pub use problem::Problems;
 pub use run::{Start, main, run};
 pub use serve::{Error, ServeOptions, serve};
 pub use session::Session;
