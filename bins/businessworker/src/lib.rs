@@ -1,30 +1,39 @@
-//! The stock businessworker: sends events to a backend over HTTP where `events.url` is set, and otherwise runs the chat of
-//! `examples/chat`. Nothing is handled in here.
+//! The stock businessworker: sends events to a backend over HTTP where `events.url` is set. Otherwise it runs the chat of
+//! `examples/chat`, or no application where `client_calls` lets clients do something. Calls of clients are answered before
+//! any of that. Nothing is handled in here.
 //!
 //! The program `businessworker` runs it, and the subcommand of `gatewayworker`.
 
 use std::process::ExitCode;
 
 use chat::Chat;
-use gatewayworker::businessworker::{self, Cli};
+use gatewayworker::businessworker::{self, Cli, ClientCalls, unknown_call};
 use gatewayworker::{Admission, Client, CloseReason, Events, Gateway, Handshake, Message, Result, Start};
 use gatewayworker_webhook::HttpEvents;
 
 /// Runs the stock worker, with flags that were read already.
 pub fn run(cli: Cli) -> ExitCode {
-    businessworker::run(cli, async |start: Start| Stock::new(&start))
+    businessworker::run(cli, async |start: Start| {
+        let application = Stock::new(&start)?;
+        Ok(ClientCalls::new(start.client_calls, application))
+    })
 }
 
 /// The handlers of the stock worker. Those of HTTP are boxed: the chat's futures stay small.
 enum Stock {
     Chat(Chat),
     Http(HttpEvents),
+    /// No application: a message that is no call of its client is answered with an error.
+    Nothing,
 }
 
 impl Stock {
     fn new(start: &Start) -> Result<Self> {
         if start.events.is_on() {
             return Ok(Self::Http(HttpEvents::from_start(start)?));
+        }
+        if start.client_calls.is_on() {
+            return Ok(Self::Nothing);
         }
         Ok(Self::Chat(Chat::default()))
     }
@@ -35,6 +44,7 @@ impl Events for Stock {
         match self {
             Self::Chat(events) => events.takes_context(),
             Self::Http(events) => events.takes_context(),
+            Self::Nothing => false,
         }
     }
 
@@ -42,6 +52,7 @@ impl Events for Stock {
         match self {
             Self::Chat(events) => events.on_worker_start(gateway).await,
             Self::Http(events) => events.on_worker_start(gateway).await,
+            Self::Nothing => Ok(()),
         }
     }
 
@@ -49,6 +60,7 @@ impl Events for Stock {
         match self {
             Self::Chat(events) => events.on_connect(client).await,
             Self::Http(events) => Box::pin(events.on_connect(client)).await,
+            Self::Nothing => Ok(()),
         }
     }
 
@@ -56,6 +68,7 @@ impl Events for Stock {
         match self {
             Self::Chat(events) => events.on_websocket_connect(client, handshake).await,
             Self::Http(events) => Box::pin(events.on_websocket_connect(client, handshake)).await,
+            Self::Nothing => Ok(Admission::Admit),
         }
     }
 
@@ -63,6 +76,10 @@ impl Events for Stock {
         match self {
             Self::Chat(events) => events.on_message(client, message).await,
             Self::Http(events) => Box::pin(events.on_message(client, message)).await,
+            Self::Nothing => {
+                client.send(unknown_call()).await?;
+                Ok(())
+            }
         }
     }
 
@@ -70,6 +87,7 @@ impl Events for Stock {
         match self {
             Self::Chat(events) => events.on_close(client, reason).await,
             Self::Http(events) => Box::pin(events.on_close(client, reason)).await,
+            Self::Nothing => Ok(()),
         }
     }
 
@@ -77,6 +95,7 @@ impl Events for Stock {
         match self {
             Self::Chat(events) => events.on_worker_stop(gateway).await,
             Self::Http(events) => events.on_worker_stop(gateway).await,
+            Self::Nothing => Ok(()),
         }
     }
 }

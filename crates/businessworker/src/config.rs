@@ -15,8 +15,9 @@ use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::events_config::{EventsConfig, EventsFlags};
 use crate::ConfigError;
+use crate::client_calls::{ClientCallsConfig, ClientCallsFlags};
+use crate::events_config::{EventsConfig, EventsFlags};
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
@@ -194,6 +195,10 @@ pub struct Flags {
     #[command(flatten)]
     pub events: EventsFlags,
 
+    /// Calls of clients.
+    #[command(flatten)]
+    pub client_calls: ClientCallsFlags,
+
     /// A page for operators.
     #[command(flatten)]
     pub admin: gatewayworker_admin::Flags,
@@ -290,6 +295,9 @@ pub struct Config<A = NoSettings> {
     /// Events over HTTP, for the stock worker and programs like it: see `gatewayworker-webhook`. An application with
     /// handlers of its own does not look at it.
     pub events: EventsConfig,
+    /// What clients may call, for the stock worker and programs like it: see [`ClientCalls`](crate::ClientCalls). An
+    /// application that does not wrap its handlers in that does not look at it.
+    pub client_calls: ClientCallsConfig,
     /// The application's own settings.
     pub app: A,
 }
@@ -332,6 +340,7 @@ impl<A: Default> Default for Config<A> {
             admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
             events: EventsConfig::default(),
+            client_calls: ClientCallsConfig::default(),
             app: A::default(),
         }
     }
@@ -398,6 +407,7 @@ impl<A> Config<A> {
         if !self.federation.is_empty() {
             return Err(ConfigError::NoFederation);
         }
+        self.client_calls.validate()?;
         self.events.validate()?;
         if self.events.is_on() && self.handler_timeout_ms > 0 {
             return Err(ConfigError::HandlerTimeoutWithEvents);
@@ -438,6 +448,7 @@ impl<A> Config<A> {
             link_tls: self.link_tls,
             http: self.http,
             events: self.events,
+            client_calls: self.client_calls,
             app: NoSettings {},
         };
         (config, self.app)

@@ -40,6 +40,7 @@
 //! `running_handlers`, what they see of it at its gateways.
 
 mod client;
+mod client_calls;
 mod client_map;
 mod clock;
 mod config;
@@ -85,6 +86,9 @@ mod timings;
 mod version;
 
 pub use client::Client;
+pub use client_calls::{
+    ClientCalls, ClientCallsConfig, ClientCallsConfigError, ClientCallsFlags, unknown_call,
+};
 pub use config::{Cli, Config, Flags, NoSettings};
 pub use config_error::ConfigError;
 pub use events::{BoxError, Events, Result};

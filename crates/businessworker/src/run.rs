@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::serve::{ServeOptions, serve};
 #[cfg(feature = "otel")]
 use crate::spans::WorkerSpans;
-use crate::{Cli, Config, Events, EventsConfig, Metrics, NoSettings, Problems, Result};
+use crate::{Cli, ClientCallsConfig, Config, Events, EventsConfig, Metrics, NoSettings, Problems, Result};
 
 /// The settings that an application is made from.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,8 @@ pub struct Start<A = NoSettings> {
     pub problems: Problems,
     /// The table `[events]`, for an application that sends events over HTTP.
     pub events: EventsConfig,
+    /// The table `[client_calls]`, for an application that wraps its handlers in [`ClientCalls`](crate::ClientCalls).
+    pub client_calls: ClientCallsConfig,
     /// Cancelled when the worker was asked to stop. Handlers go on for `shutdown_timeout_ms` after that.
     pub shutdown: CancellationToken,
 }
@@ -78,6 +80,7 @@ where
                 metrics: metrics.clone(),
                 problems: problems.clone(),
                 events: config.events.clone(),
+                client_calls: config.client_calls.clone(),
                 shutdown: shutdown.clone(),
             };
             let events = tokio::select! {
