@@ -8,6 +8,7 @@ mod admin_page_access;
 mod admission;
 mod api;
 mod bad_input;
+mod client_calls;
 mod close_frame;
 mod closing;
 #[cfg(unix)]

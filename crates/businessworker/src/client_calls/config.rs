@@ -62,8 +62,9 @@ pub struct ClientCallsConfig {
     /// Whether the patterns in the session's key `client_calls` count, too. The gateway puts the claim of that name there
     /// from the client's token. An application that lets clients write that key lets them allow themselves anything.
     pub from_token: bool,
-    /// In how many groups a client may be when it joins another; 100 by default. Calls that a client sends without waiting
-    /// for their answers may exceed it by a few; the gateway's `max_groups_per_client` is exact.
+    /// In how many groups a client may be; it joins no more then. 100 by default. A client that sends calls without waiting
+    /// for their answers may be in more, by as many events as its gateway gives ahead, 256. The gateway's
+    /// `max_groups_per_client` is exact.
     pub max_groups: usize,
     /// The longest name of a group, in bytes; 128 by default.
     pub max_name_bytes: usize,
