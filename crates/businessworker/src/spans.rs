@@ -240,5 +240,6 @@ fn question_name(question: &Question) -> &'static str {
         Question::GroupIds => "GET_GROUP_ID_LIST",
         Question::Select(_) => "SELECT",
         Question::Inspect(_) => "INSPECT",
+        Question::PresenceReport(_) => "PRESENCE_REPORT",
     }
 }

@@ -44,8 +44,8 @@
 //!
 //! # The files
 //!
-//! - `gateway.rs` is the handle. `send.rs`, `close.rs`, `commands.rs`, `questions.rs` and
-//!   `select.rs` are its methods, `calls/` the same methods by name.
+//! - `gateway.rs` is the handle. `send.rs`, `close.rs`, `commands.rs`, `questions.rs`,
+//!   `select.rs` and `presence.rs` are its methods, `calls/` the same methods by name.
 //! - `targets.rs` and `frames.rs` make frames of a send, `emulated.rs` makes commands that
 //!   no gateway has, `dispatch.rs` awaits all of these; `ask.rs` asks, `decode.rs` reads the
 //!   answers.
@@ -55,6 +55,7 @@
 //! - `federation/` and `elsewhere.rs` reach other clusters, where a handle has them; `qualified.rs` tells ids of clients of
 //!   several clusters apart.
 //! - `inspect.rs` asks gateways about themselves, on connections of its own.
+//! - `peers.rs` is for our own gateway.
 //! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 
 mod ask;
@@ -87,6 +88,8 @@ mod liveness;
 mod message;
 mod name_journal;
 mod names;
+mod peers;
+mod presence;
 mod qualified;
 mod questions;
 mod select;
@@ -103,6 +106,7 @@ pub use error::{AskError, AskResult, Delivery, Error, Unreached};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use liveness::Liveness;
 pub use message::OutMessage;
+pub use presence::{Presence, PresentUid};
 pub use select::{Column, Row, Where};
 pub use send::Sending;
 pub use session::{SessionData, SessionError};

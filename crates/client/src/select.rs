@@ -133,14 +133,23 @@ impl Gateway {
     pub async fn select(
         &self,
         columns: impl IntoIterator<Item = Column>,
-        mut clients: Where,
+        clients: Where,
     ) -> AskResult<IndexMap<ClientId, Row>> {
         let field = |column| match column {
             Column::Uid => Field::Uid,
             Column::Groups => Field::Groups,
             Column::Session => Field::Session,
         };
-        let fields: Vec<_> = columns.into_iter().map(field).collect();
+        self.select_fields(columns.into_iter().map(field).collect(), clients, read_row).await
+    }
+
+    /// Returns what `read_row` makes of the fields of each client that meets a condition.
+    pub(crate) async fn select_fields<T>(
+        &self,
+        fields: Vec<Field>,
+        mut clients: Where,
+        read_row: impl Fn(&Value) -> T,
+    ) -> AskResult<IndexMap<ClientId, T>> {
         if self.federation().is_some() {
             let mut one_form = self.one_form();
             clients.client_ids.iter_mut().for_each(|id| *id = one_form(*id));

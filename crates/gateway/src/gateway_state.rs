@@ -33,6 +33,7 @@ use crate::link_counts::LinkCounts;
 use crate::listener::Listener;
 use crate::logs::Logs;
 use crate::padded::Padded;
+use crate::presence::Presence;
 use crate::shard::message::ShardMessage;
 use crate::workers::{WorkerLink, Workers};
 
@@ -72,6 +73,8 @@ pub(crate) struct GatewayState {
     pub(crate) epochs: Epochs,
     /// What subscribers are told about groups and uids.
     pub(crate) interests: Arc<Interests>,
+    /// Who is in which room, where the gateway has presence.
+    pub(crate) presence: Option<Arc<Presence>>,
     /// The longest frame that the gateway accepts from a worker, in bytes.
     pub(crate) max_frame_len: usize,
     pub(crate) registers: RegisterLinks,
@@ -132,6 +135,7 @@ impl GatewayState {
             workers: Arc::new(Workers::new(config.routing)),
             epochs: Epochs::new(),
             interests: Arc::new(Interests::new(InterestSettings::within(config.link_timing().timeout_ms))),
+            presence: None,
             registers: RegisterLinks::default(),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
@@ -168,6 +172,12 @@ impl GatewayState {
     /// Returns the state with TLS of the inner port, and with the registers.
     pub(crate) fn with_link_tls(mut self, tls: Option<LinkTls>) -> Self {
         self.link_tls = tls;
+        self
+    }
+
+    /// Returns the state with presence, where there is some.
+    pub(crate) fn with_presence(mut self, presence: Option<Arc<Presence>>) -> Self {
+        self.presence = presence;
         self
     }
 
@@ -245,6 +255,7 @@ impl GatewayState {
             outbox_budget: self.config.outbox_budget(),
             heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
             membership_limits: self.membership_limits.clone(),
+            presence: self.presence.as_ref().map(|presence| presence.feed()),
             delivery: self.config.delivery_settings(),
             counters: self.counters[index].clone(),
         }

@@ -14,6 +14,7 @@
 //! - `link`, `epochs`, `workers`: the links of workers and client libraries; which two of them are a
 //!   worker's; the directory of workers,
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
+//! - `presence`: reports who is in rooms, and says who comes and goes,
 //! - `inspect`: answers what operators ask,
 //! - `gateway_state`: what all shards and links share,
 //! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`, `metrics`: limits, watched tasks, and
@@ -45,6 +46,7 @@ mod logs;
 mod metrics;
 mod padded;
 mod perpetual;
+mod presence;
 mod problem;
 mod server;
 mod shard;
@@ -69,7 +71,7 @@ use tracing::info;
 use capacity::Capacity;
 pub use config::{
     Cli, Config, ConfigError, Flags, LanIp, LanIpError, ListenUrl, ListenUrlError, ListenerConfig, NoLanIp,
-    RealIpHeader, TraceParent,
+    PresenceConfig, PresenceFlags, RealIpHeader, TraceParent,
 };
 pub use core::delivery_settings::DeliveryMode;
 pub use core::listener_policy::SlowConsumer;

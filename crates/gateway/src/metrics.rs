@@ -13,6 +13,7 @@ use crate::core::counters::{ListenerCounters, ShardCounters};
 use crate::core::gauges::ShardGauges;
 use crate::core::interest::InterestCounts;
 use crate::core::ports::Directory;
+use crate::core::presence::owner::OwnerCounts;
 use crate::gateway_state::{GatewayState, Timings};
 use crate::inspect::{ShardGone, ask, oldest_events};
 use crate::shard::Core;
@@ -216,6 +217,24 @@ impl GatewayMetrics {
         );
     }
 
+    fn read_presence(&self, into: &mut Families) {
+        let counts = self.shared.presence.as_ref().map(|presence| presence.counts());
+        let (OwnerCounts { rooms, uids, joins, leaves }, failed) = counts.unwrap_or_default();
+        into.gauge("gatewayworker_presence_rooms", "Presence rooms that this gateway owns.", rooms);
+        into.gauge("gatewayworker_presence_uids", "Uids in these, once for each room.", uids);
+        into.counters(
+            "gatewayworker_presence_changes_total",
+            "Uids that have come to these rooms and left them.",
+            "event",
+            [("join", joins), ("leave", leaves)],
+        );
+        into.counter(
+            "gatewayworker_presence_reports_failed_total",
+            "Reports to the owners of rooms that were not answered, and are told again.",
+            failed,
+        );
+    }
+
     fn read_certificates(&self, into: &mut Families) {
         let ends = self.shared.open_listeners().iter().filter_map(|(url, listener)| {
             Some((url.clone(), listener.certificate.as_ref()?.not_after()? as f64))
@@ -276,6 +295,7 @@ impl Source for GatewayMetrics {
         self.read_clients(into);
         self.read_workers(into);
         self.read_interest(into);
+        self.read_presence(into);
         self.read_certificates(into);
         self.read_shards(into).await;
     }

@@ -1,6 +1,6 @@
 //! The numbers of the commands: the `cmd` byte of a frame.
 //!
-//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 222
+//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 223
 //! are ours. How a command's frame is laid out stands in the file of the command, in
 //! [`command`](crate::command) or, where it is answered, in `question`.
 
@@ -60,3 +60,5 @@ pub const PUBLISH: u8 = 220;
 /// INTEREST_REPORT.
 pub const INTEREST: u8 = 221;
 pub const INTEREST_REPORT: u8 = 222;
+/// Ours: a gateway with presence reports it to others, which answer. A PHP gateway does not answer it.
+pub const PRESENCE_REPORT: u8 = 223;

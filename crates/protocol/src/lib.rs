@@ -12,6 +12,7 @@
 //! - [`report`]: what a worker tells its gateways about itself,
 //! - [`interest`]: which groups and uids a gateway may have,
 //! - [`pattern`]: patterns of the names of groups,
+//! - [`presence`]: what gateways tell each other about who is in which room,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines between a register and its peers,
@@ -40,6 +41,7 @@ pub mod interest;
 mod json;
 pub mod pattern;
 pub mod php;
+pub mod presence;
 mod question;
 pub mod register;
 pub mod report;

@@ -28,6 +28,7 @@ mod listeners;
 mod metrics;
 mod metrics_names;
 mod outside;
+mod presence;
 mod restarts;
 mod rfc6455;
 mod rfc7692;

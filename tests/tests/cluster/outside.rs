@@ -57,6 +57,7 @@ async fn every_call_by_name_equals_the_method_of_a_worker() {
         ("uid_count", json!({}), json!(2)),
         ("uids_by_group", json!({"group": 42}), json!(["7"])),
         ("uid_count_by_group", json!({"group": "room"}), json!(2)),
+        ("presence", json!({"group": 42}), json!({"members": [{"uid": "7", "data": {}}], "total": 1})),
         ("group_ids", json!({}), json!(["room", "42"])),
         ("uids_of_all_groups", json!({}), json!({"room": ["ann", "7"], "42": ["7"]})),
         ("uid_counts_of_all_groups", json!({}), json!({"room": 2, "42": 1})),

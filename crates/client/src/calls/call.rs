@@ -70,6 +70,8 @@ pub enum Answer {
     Sessions,
     /// For each client id, an object of the fields that were asked for.
     Rows,
+    /// `{"members": [{"uid": "7", "data": {}}], "total": 1}`: the uids of a group.
+    Presence,
 }
 
 impl Call {

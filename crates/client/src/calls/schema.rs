@@ -95,6 +95,18 @@ impl Answer {
                     "session": session(),
                 },
             })),
+            Self::Presence => json!({
+                "type": "object",
+                "properties": {
+                    "members": list_of(json!({
+                        "type": "object",
+                        "properties": {"uid": text(), "data": {"type": "object"}},
+                        "required": ["uid", "data"],
+                    })),
+                    "total": count(),
+                },
+                "required": ["members", "total"],
+            }),
         }
     }
 
@@ -117,6 +129,7 @@ impl Answer {
             Self::UidsByGroup => "The uids for each group",
             Self::Sessions => "The session for each client id, null where it cannot be read",
             Self::Rows => "The fields that were asked for, for each client id",
+            Self::Presence => "The uids with their data, 10,000 at most, and how many there are",
         }
     }
 }

@@ -42,7 +42,7 @@ impl ClusterQuestion {
             _ => return None,
         };
         match Command::decode(read_frame(bytes)?).ok()? {
-            Command::Ask(Question::Inspect(_)) => None,
+            Command::Ask(Question::Inspect(_) | Question::PresenceReport(_)) => None,
             Command::Ask(question) => Some(Self { gateway, question }),
             _ => None,
         }

@@ -79,6 +79,20 @@ pub enum ConfigError {
     /// `trace_sample` is not a part from 0.0 to 1.0.
     #[error("trace_sample = {0}: give a part of all events, from 0.0 (none) to 1.0 (all)")]
     TraceSample(f64),
+    /// A pattern of `presence.groups` is empty.
+    #[error("presence.groups: an empty pattern matches no group; write room-*, or * for all")]
+    EmptyPresenceGroup,
+    /// A message of presence would be no JSON. The text says why.
+    #[error(
+        "presence.{key}: this is no JSON when {{group}}, {{uid}} and {{data}} stand for JSON values, without quotes of their \
+         own: {error}"
+    )]
+    PresenceMessage {
+        /// The key, `join` or `leave`.
+        key: &'static str,
+        /// What is wrong.
+        error: String,
+    },
     /// Events are to be traced, and the gateway was built without that.
     #[error(
         "trace_sample and trace_parent need a gateway that is built for OpenTelemetry: build it with `cargo build --release \

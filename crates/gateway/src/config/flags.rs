@@ -6,7 +6,7 @@ use gatewayworker_daemon::{CommonFlags, LinkTlsFlags, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::Serialize;
 
-use super::LanIp;
+use super::{LanIp, PresenceFlags};
 
 /// Holds the clients: their connections, uids, groups, sessions and heartbeats.
 #[derive(Debug, clap::Parser)]
@@ -32,6 +32,9 @@ macro_rules! flags {
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
+            /// Presence in rooms.
+            #[command(flatten)]
+            pub presence: PresenceFlags,
             /// A page for operators.
             #[command(flatten)]
             pub admin: gatewayworker_admin::Flags,
@@ -192,7 +195,9 @@ mod tests {
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
-            if let Some(key) = flag.strip_prefix("link_tls_").or_else(|| flag.strip_prefix("admin_")) {
+            let of_table =
+                ["link_tls_", "admin_", "presence_"].iter().find_map(|table| flag.strip_prefix(table));
+            if let Some(key) = of_table {
                 let line = format!("#   {key} = ");
                 assert!(file.contains(&line), "{flag} is not in config/gateway.toml");
                 continue;

@@ -2,6 +2,7 @@
 //!
 //! - `flags`: the command line and the environment,
 //! - `listener`, `listen_url`: the settings of one listener,
+//! - `presence`: the settings of presence,
 //! - `real_ip_header`: a setting of both,
 //! - `trace_parent`: a setting of OpenTelemetry,
 //! - `lan_ip`: the address for workers, and how it is found out,
@@ -13,6 +14,7 @@ mod flags;
 mod lan_ip;
 mod listen_url;
 mod listener;
+mod presence;
 mod real_ip_header;
 mod trace_parent;
 mod validate;
@@ -32,6 +34,7 @@ pub use lan_ip::{LanIp, LanIpError, NoLanIp};
 pub use listen_url::{ListenUrl, ListenUrlError};
 pub use listener::ListenerConfig;
 use listener::listeners;
+pub use presence::{PresenceConfig, PresenceFlags};
 pub use real_ip_header::RealIpHeader;
 pub use trace_parent::TraceParent;
 
@@ -121,6 +124,7 @@ pub struct Config {
     pub trace_sample: f64,
     pub trace_parent: TraceParent,
     pub link_tls: LinkTlsConfig,
+    pub presence: PresenceConfig,
     /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
     /// [`serve`](crate::serve) does so by itself.
     pub admin: gatewayworker_admin::Config,
@@ -191,6 +195,7 @@ impl Default for Config {
             trace_sample: 0.0,
             trace_parent: TraceParent::default(),
             link_tls: LinkTlsConfig::default(),
+            presence: PresenceConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             protocols: Protocols::default(),
         }

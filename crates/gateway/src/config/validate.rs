@@ -60,6 +60,7 @@ impl Config {
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
         self.validate_tracing()?;
+        self.presence.validate()?;
         self.admin.validate(&self.secret_key)?;
         let inner = match (&self.lan_listen, self.lan_ip) {
             (Some(address), _) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),

@@ -32,6 +32,7 @@
 //! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
 //! - `worker_table`, `worker_link`, `worker_reports`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
+//! - `presence`: who is in a room, of all gateways together;
 //! - `interest`: what subscribers are told about groups and uids;
 //! - `inspect`: what an operator wants to know about clients and groups;
 //! - `trace`, `sent_frames`: the frames of a client that an operator reads along;
@@ -81,6 +82,7 @@ pub(crate) mod outgoing;
 pub(crate) mod pairing;
 mod poison;
 pub(crate) mod ports;
+pub(crate) mod presence;
 pub mod protocol;
 pub(crate) mod questions;
 pub(crate) mod rate_limits;
@@ -132,6 +134,7 @@ use heartbeat::TimerQueue;
 use membership_limits::MembershipLimits;
 use moving::Sweep;
 use ports::{Ports, Transmit};
+use presence::feed::PresenceFeed;
 use sent_frames::close_code;
 use shared_frames::LastShared;
 use source::Stubs;
@@ -160,6 +163,8 @@ pub struct Settings {
     pub heartbeat_tick: Duration,
     /// How many groups and uids clients may have.
     pub membership_limits: MembershipLimits,
+    /// Who is told of presence rooms, where the gateway has them; all shards share it.
+    pub presence: Option<Arc<PresenceFeed>>,
     /// How events are given to workers that acknowledge them.
     pub delivery: DeliverySettings,
     /// The shard's counters, which others read.
@@ -224,7 +229,7 @@ impl<P: Ports> Shard<P> {
     pub fn new(settings: Settings, directory: P::Directory) -> Self {
         Self {
             timers: TimerQueue::new(settings.heartbeat_tick),
-            table: Table::new(settings.membership_limits.clone()),
+            table: Table::new(settings.membership_limits.clone()).with_presence(settings.presence.clone()),
             event_numbers: EventNumbers::of_shard(settings.index),
             settings,
             directory,

@@ -2,9 +2,12 @@
 //!
 //! The table keeps both halves of each membership in step: the client's list, and the index of
 //! members by name (`index`). The numbers that order clients and memberships (`seq`, `joined`) are
-//! given to it. It tells no worker and closes no connection.
+//! given to it. It tells no worker and closes no connection. `presence` tells of presence rooms what changes here.
+
+mod presence;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -14,6 +17,7 @@ use super::client::{Client, NewClient};
 use super::index::{Index, Member, Membership};
 use super::membership_limits::{MembershipLimit, MembershipLimits};
 use super::ports::Ports;
+use super::presence::feed::PresenceFeed;
 
 /// The place of a client in the table. Later clients use a slot again, so a kept key is only valid
 /// while the connection id agrees.
@@ -45,13 +49,15 @@ pub struct Table<P: Ports> {
     /// How many are not admitted yet.
     pending: usize,
     limits: MembershipLimits,
+    /// Who is told of presence rooms, where the gateway has them.
+    presence: Option<Arc<PresenceFeed>>,
 }
 
 impl<P: Ports> Table<P> {
     /// A table without clients.
     pub(crate) fn new(limits: MembershipLimits) -> Self {
         let (slots, free, by_id, uids, groups) = Default::default();
-        Self { slots, free, by_id, uids, groups, pending: 0, limits }
+        Self { slots, free, by_id, uids, groups, pending: 0, limits, presence: None }
     }
 
     /// How many clients there are, admitted or not.
@@ -152,6 +158,7 @@ impl<P: Ports> Table<P> {
     /// [`end_admission`](Self::end_admission). Where it waits already, as its handshake is given to
     /// another worker, what is deferred for it stays.
     pub(crate) fn begin_admission(&mut self, key: Key) {
+        self.note_hidden(key.connection_id);
         if let Some(client) = self.get(key)
             && client.admission.is_none()
         {
@@ -164,14 +171,16 @@ impl<P: Ports> Table<P> {
     pub(crate) fn end_admission(&mut self, key: Key) -> Option<Vec<Bytes>> {
         let pending = self.get(key)?.admission.take()?;
         self.pending -= 1;
+        self.note_shown(key.connection_id);
         Some(pending.into_frames())
     }
 
     /// Takes a client out of the table and of all it belongs to.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Client<P>>> {
         self.get(key)?;
-        self.end_admission(key);
+        // First the uid: a client that was not admitted was in no presence room, and is in none now.
         self.unbind_uid(key.connection_id);
+        self.end_admission(key);
         for membership in self.get(key)?.groups.take().into_iter().flatten() {
             self.unlist(membership);
         }
@@ -210,7 +219,8 @@ impl<P: Ports> Table<P> {
         let Some(key) = self.key_of(connection_id) else { return Ok(()) };
         self.limits.check_name(uid)?;
         let before = self.get(key).and_then(|client| client.uid);
-        if before.is_some_and(|membership| self.uids.name(membership) == uid) {
+        let is_bound = before.is_some_and(|membership| self.uids.name(membership) == uid);
+        if is_bound {
             self.unlist_uid(connection_id);
         } else {
             self.limits.acquire_uid(uid)?;
@@ -220,12 +230,16 @@ impl<P: Ports> Table<P> {
         if let Some(client) = self.get(key) {
             client.uid = Some(membership);
         }
+        if !is_bound {
+            self.note_shown(connection_id);
+        }
         Ok(())
     }
 
     pub(crate) fn unbind_uid(&mut self, connection_id: u32) {
         if let Some(membership) = self.client(connection_id).and_then(|client| client.uid) {
             self.limits.release_uid(self.uids.name(membership));
+            self.note_hidden(connection_id);
             self.unlist_uid(connection_id);
         }
     }
@@ -266,15 +280,18 @@ impl<P: Ports> Table<P> {
         if let Some(client) = self.get(key) {
             client.groups.get_or_insert_default().push(membership);
         }
+        self.note_joined(connection_id, group);
         Ok(())
     }
 
     pub(crate) fn leave_group(&mut self, connection_id: u32, group: &[u8]) {
         let Some(set) = self.groups.find(group) else { return };
+        let memberships = self.client(connection_id).and_then(|client| client.groups.as_deref());
+        let Some(at) = memberships.and_then(|list| list.iter().position(|m| m.set == set)) else { return };
+        self.note_leaves(connection_id, group);
         let Some(memberships) = self.by_id(connection_id).and_then(|client| client.groups.as_mut()) else {
             return;
         };
-        let Some(at) = memberships.iter().position(|m| m.set == set) else { return };
         let membership = memberships.swap_remove(at);
         let moved = memberships.get(at).copied();
         // First the index's backward pointer of what moved here, then the removal,
@@ -287,6 +304,7 @@ impl<P: Ports> Table<P> {
 
     /// Takes everybody out of a group.
     pub(crate) fn ungroup(&mut self, group: &[u8]) {
+        self.note_all_leave(group);
         for member in self.groups.remove_set(group) {
             let Some(client) = self.at_mut(member.slot) else { continue };
             let Some(memberships) = client.groups.as_mut() else { continue };

@@ -1,4 +1,9 @@
-//! The table against a model that knows nothing of positions: lists of who is in what.
+//! The table against a model that knows nothing of positions: lists of who is in what. What it tells of presence rooms
+//! is compared with the same lists.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -6,11 +11,16 @@ use gatewayworker_protocol::Features;
 
 use super::client::Client;
 use super::membership_limits::{MembershipLimit, MembershipLimits};
+use super::presence::RoomUid;
+use super::presence::feed::PresenceFeed;
+use super::presence::reporter::Reporter;
 use super::table::{Key, Table};
 use super::testing::{self, MemoryConnection, MemoryPorts, new_client};
 
 const IDS: u32 = 6;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+/// The groups that are presence rooms.
+const ROOMS: [&str; 2] = ["a", "b"];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -21,6 +31,9 @@ enum Step {
     Join(u32, &'static str),
     Leave(u32, &'static str),
     Ungroup(&'static str),
+    /// The client waits to be admitted.
+    Ask(u32),
+    Admit(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,7 +45,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (id.clone(), name.clone()).prop_map(|(id, name)| Step::Bind(id, name)),
         1 => id.clone().prop_map(Step::Unbind),
         6 => (id.clone(), name.clone()).prop_map(|(id, name)| Step::Join(id, name)),
-        3 => (id, name.clone()).prop_map(|(id, name)| Step::Leave(id, name)),
+        3 => (id.clone(), name.clone()).prop_map(|(id, name)| Step::Leave(id, name)),
+        1 => id.clone().prop_map(Step::Ask),
+        2 => id.prop_map(Step::Admit),
         1 => name.prop_map(Step::Ungroup),
     ]
 }
@@ -45,6 +60,8 @@ struct Model {
     groups: Vec<(&'static str, u32)>,
     /// Those that ever joined a group.
     joiners: Vec<u32>,
+    /// Those that are not admitted.
+    pending: Vec<u32>,
 }
 
 impl Model {
@@ -53,6 +70,7 @@ impl Model {
             Step::Insert(id) => self.clients.push(id),
             Step::Remove(id) => {
                 self.clients.retain(|c| *c != id);
+                self.pending.retain(|c| *c != id);
                 self.uids.retain(|(_, c)| *c != id);
                 self.groups.retain(|(_, c)| *c != id);
                 self.joiners.retain(|c| *c != id);
@@ -70,6 +88,8 @@ impl Model {
             }
             Step::Leave(id, group) => self.groups.retain(|member| *member != (group, id)),
             Step::Ungroup(group) => self.groups.retain(|(g, _)| *g != group),
+            Step::Ask(id) => self.pending.push(id),
+            Step::Admit(id) => self.pending.retain(|c| *c != id),
         }
     }
 
@@ -81,9 +101,23 @@ impl Model {
             | Step::Bind(id, _)
             | Step::Unbind(id)
             | Step::Join(id, _)
-            | Step::Leave(id, _) => self.clients.contains(id),
+            | Step::Leave(id, _)
+            | Step::Admit(id) => self.clients.contains(id),
+            Step::Ask(id) => self.clients.contains(id) && !self.pending.contains(id),
             Step::Ungroup(_) => true,
         }
+    }
+
+    /// How many clients each uid has in presence rooms.
+    fn present(&self) -> BTreeMap<RoomUid, usize> {
+        let mut present = BTreeMap::new();
+        for (room, id) in &self.groups {
+            let uid = self.uids.iter().find(|(_, c)| c == id);
+            if let Some((uid, _)) = uid.filter(|_| ROOMS.contains(room) && !self.pending.contains(id)) {
+                *present.entry(((*room).into(), (*uid).into())).or_default() += 1;
+            }
+        }
+        present
     }
 
     fn members(list: &[(&'static str, u32)], name: &str) -> Vec<u32> {
@@ -104,8 +138,9 @@ fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
 }
 
 fn agree(table: &Table<MemoryPorts>, model: &Model) {
-    assert_eq!(table.admitted_len(), model.clients.len());
-    assert_eq!(sorted(table.admitted().map(|client| client.connection_id)), sorted(model.clients.clone()));
+    let admitted = model.clients.iter().copied().filter(|id| !model.pending.contains(id));
+    assert_eq!(table.admitted_len(), model.clients.len() - model.pending.len());
+    assert_eq!(sorted(table.admitted().map(|client| client.connection_id)), sorted(admitted));
     for name in NAMES {
         let members = Model::members(&model.groups, name);
         assert_eq!(in_order(table.group_joined(name.as_bytes())), members, "group {name}");
@@ -137,7 +172,11 @@ proptest! {
     fn whatever_happens_both_halves_of_every_membership_agree(steps in prop::collection::vec(step(), 1..80)) {
             let (_, workers) = testing::shard();
             let worker = workers.join("worker", 1000, Features::default());
-            let (mut table, mut model) = (Table::new(MembershipLimits::default()), Model::default());
+            let reporter = Reporter::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300), 2_000, 1);
+            let rooms = ROOMS.map(str::to_owned).to_vec();
+            let feed = Arc::new(PresenceFeed::new(rooms, Vec::new(), reporter, || ()));
+            let table = Table::new(MembershipLimits::default());
+            let (mut table, mut model) = (table.with_presence(Some(feed.clone())), Model::default());
             for (step, joined) in steps.into_iter().zip(1..) {
                 if !model.admits(&step) {
                     continue;
@@ -156,9 +195,12 @@ proptest! {
                     Step::Join(id, group) => table.join_group(id, &group.into(), joined).unwrap(),
                     Step::Leave(id, group) => table.leave_group(id, group.as_bytes()),
                     Step::Ungroup(group) => table.ungroup(group.as_bytes()),
+                    Step::Ask(id) => table.begin_admission(table.key_of(id).unwrap()),
+                    Step::Admit(id) => drop(table.end_admission(table.key_of(id).unwrap())),
                 }
                 model.take(&step);
                 agree(&table, &model);
+                assert_eq!(feed.reporter().clients(), model.present());
             }
     }
 }

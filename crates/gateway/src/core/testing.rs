@@ -236,6 +236,7 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
         outbox_budget: 1 << 30,
         heartbeat_tick: Duration::from_millis(5),
         membership_limits: MembershipLimits::default(),
+        presence: None,
         delivery: DeliverySettings::default(),
         counters: Arc::default(),
     };

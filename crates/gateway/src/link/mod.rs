@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{DetachedLinkSocket, LinkPeer, LinkReader, LinkStream, LinkWriter};
 use gatewayworker_protocol::inspect::InspectRequest;
+use gatewayworker_protocol::presence::PresenceReport;
 use gatewayworker_protocol::{Command, Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -42,6 +43,7 @@ use crate::core::questions::{AskShards, Gather, answer_with};
 use crate::core::worker_reports::NewReport;
 use crate::inspect::{self, ShardGone};
 use crate::interest::{self, Hold, Subscription};
+use crate::presence;
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
 use error::LinkError;
@@ -485,5 +487,9 @@ impl AskShards for Link {
     async fn inspect(&mut self, request: InspectRequest) -> Result<Bytes, LinkError> {
         let answered = inspect::answer(request, &self.shard.shared, self.shard.now_ms()).await;
         answered.map_err(|ShardGone(index)| LinkError::ShardGone(index))
+    }
+
+    fn take_presence(&mut self, report: Option<PresenceReport>) -> Bytes {
+        presence::answer(self.shard.shared.presence.as_ref(), report)
     }
 }

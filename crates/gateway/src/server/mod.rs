@@ -40,6 +40,7 @@ use crate::gateway_state::{GatewayState, Timings};
 use crate::listener::{ConnectionLimit, Listener};
 use crate::metrics::GatewayMetrics;
 use crate::perpetual::PerpetualTasks;
+use crate::presence::Presence;
 use crate::problem::problem;
 use crate::shard::{self, ShardMessage, ShardThread};
 #[cfg(feature = "otel")]
@@ -125,8 +126,9 @@ pub async fn serve(
     capacity.log(&config, files);
     let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
     let timings = metrics_listener.as_ref().map(|_| Timings::default());
+    let presence = Presence::new(&config.presence, address)?;
     let shared = GatewayState::new(config, capacity, address, senders);
-    let shared = shared.with_link_tls(link_tls).with_timings(timings);
+    let shared = shared.with_link_tls(link_tls).with_timings(timings).with_presence(presence);
     #[cfg(feature = "otel")]
     let span_exporter = spans::exporter(&shared.config)?;
     #[cfg(feature = "otel")]
@@ -174,6 +176,9 @@ async fn serve_here(
     // These go on while the gateway stops.
     let mut lasting = PerpetualTasks::default();
     lasting.spawn("the watch for registers", watch_contact(shared.clone(), shutdown.clone()));
+    if let Some(presence) = shared.presence.clone() {
+        lasting.spawn("presence", presence.run(shared.clone()));
+    }
     let links = LinkAcceptor::new(shared.clone());
     if let Some(unix_links) = unix_links {
         lasting.spawn("the acceptor of Unix links", links.clone().accept_unix(unix_links));
@@ -207,6 +212,9 @@ async fn serve_here(
     tasks.stop().await;
     lasting.spawn("the announcement to missing workers", announce_if_worker_is_missing(shared.clone()));
     stop(&shared, spread).await;
+    if let Some(presence) = &shared.presence {
+        presence.reported().await;
+    }
     if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
         warn!("some shards did not end in time");
     }

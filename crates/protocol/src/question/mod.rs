@@ -13,6 +13,7 @@ mod count;
 mod group_ids;
 mod inspect;
 mod is_online;
+mod presence_report;
 mod select;
 mod session;
 mod sessions_by_group;
@@ -20,6 +21,7 @@ mod sessions_by_group;
 use bytes::Bytes;
 
 use crate::inspect::InspectRequest;
+use crate::presence::PresenceReport;
 use crate::{Frame, code};
 
 pub use answer::{frame_answer, parse_answer};
@@ -54,6 +56,9 @@ pub enum Question {
     /// [`InspectAnswer`](crate::inspect::InspectAnswer). A PHP gateway does not answer it, so nothing may
     /// be asked behind it on the same link.
     Inspect(InspectRequest),
+    /// Ours: what another gateway has in presence rooms; `None` where it could not be read. Answer: JSON, a
+    /// [`PresenceAnswer`](crate::presence::PresenceAnswer). Only gateways ask it.
+    PresenceReport(Option<Box<PresenceReport>>),
 }
 
 impl Question {
@@ -72,6 +77,7 @@ impl Question {
             code::GET_GROUP_ID_LIST => group_ids::decode(),
             code::SELECT => select::decode(&frame),
             code::INSPECT => inspect::decode(&frame),
+            code::PRESENCE_REPORT => presence_report::decode(&frame),
             _ => return None,
         })
     }
@@ -90,6 +96,7 @@ impl Question {
             Self::GroupIds => group_ids::encode(),
             Self::Select(select) => select::encode(select),
             Self::Inspect(request) => inspect::encode(&request),
+            Self::PresenceReport(report) => presence_report::encode(report.as_deref()),
         }
     }
 }

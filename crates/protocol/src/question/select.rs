@@ -34,6 +34,9 @@ pub enum Field {
     Groups,
     /// The session, as a string.
     Session,
+    /// Ours: what others see of the client in presence rooms, a JSON object as text. Other gateways leave it out, or
+    /// answer it with null.
+    Presence,
     /// A name that is no field's; it is answered with null.
     Other(String),
 }
@@ -58,6 +61,7 @@ impl Field {
             "uid" => Self::Uid,
             "groups" => Self::Groups,
             "session" => Self::Session,
+            "presence" => Self::Presence,
             other => Self::Other(other.to_owned()),
         }
     }
@@ -68,6 +72,7 @@ impl Field {
             Self::Uid => "uid",
             Self::Groups => "groups",
             Self::Session => "session",
+            Self::Presence => "presence",
             Self::Other(name) => name,
         }
     }

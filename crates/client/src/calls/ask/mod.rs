@@ -16,6 +16,7 @@ mod client_ids_of_all_groups;
 mod group_ids;
 mod is_online;
 mod is_uid_online;
+mod presence;
 mod qualified_id;
 mod select;
 mod session;
@@ -49,6 +50,7 @@ pub(super) const CALLS: &[Call] = &[
     uid_count::CALL,
     uids_by_group::CALL,
     uid_count_by_group::CALL,
+    presence::CALL,
     group_ids::CALL,
     uids_of_all_groups::CALL,
     uid_counts_of_all_groups::CALL,

@@ -40,6 +40,7 @@ impl<P: Ports> Shard<P> {
         let Some(stored) = self.session(connection_id) else { return };
         if bytes <= limit {
             *stored = session.into();
+            self.table.session_changed(connection_id);
             return;
         }
         let client = ClientId::new(self.settings.address, connection_id);

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use gatewayworker_protocol::Question;
 use gatewayworker_protocol::inspect::InspectRequest;
 use gatewayworker_protocol::php::{Array, Key, Value};
+use gatewayworker_protocol::presence::PresenceReport;
 
 use super::ports::Ports;
 use super::table::Table;
@@ -55,6 +56,10 @@ pub trait AskShards {
 
     /// Answers a question about the gateway itself, of which a shard's table knows a part at most.
     fn inspect(&mut self, request: InspectRequest) -> impl Future<Output = Result<Bytes, Self::Error>>;
+
+    /// Takes a report of another gateway about presence rooms, `None` where it could not be read, and returns the answer.
+    /// No shard is asked.
+    fn take_presence(&mut self, report: Option<PresenceReport>) -> Bytes;
 }
 
 /// Returns the serialized answer to a question.
@@ -76,6 +81,7 @@ pub async fn answer_with<A: AskShards>(question: Question, shards: &mut A) -> Re
         Question::GroupIds => shards.gather(group_ids::GroupIds).await,
         Question::Select(select) => shards.gather(select::Selection(select)).await,
         Question::Inspect(request) => shards.inspect(request).await,
+        Question::PresenceReport(report) => Ok(shards.take_presence(report.map(|report| *report))),
     }
 }
 

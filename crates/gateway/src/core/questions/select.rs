@@ -1,6 +1,7 @@
 //! SELECT: some fields of the clients that a filter lets through.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -24,6 +25,8 @@ pub(super) struct Row {
     uid: Option<Bytes>,
     groups: Option<Vec<(u64, Bytes)>>,
     session: Bytes,
+    /// Where it was asked for.
+    presence: Option<Arc<str>>,
 }
 
 impl Gather for Selection {
@@ -43,19 +46,22 @@ impl Gather for Selection {
 }
 
 fn rows<P: Ports>(table: &Table<P>, select: &Select) -> Vec<Row> {
+    let shows_presence = select.fields.contains(&Field::Presence);
     if select.filters.is_empty() {
         // PHP makes the rows with the fields, so there is none without any.
         if select.fields.is_empty() {
             return Vec::new();
         }
-        return table.admitted().map(|client| row(table, client, (0, client.seq))).collect();
+        return table.admitted().map(|client| row(table, client, (0, client.seq), shows_presence)).collect();
     }
     let mut seen = HashSet::with_hasher(RandomState::default());
     let mut rows = Vec::new();
     let mut place = 0;
     let mut take = |place: u32, order: u64, client: &Client<P>| {
-        if seen.insert(client.connection_id) {
-            rows.push(row(table, client, (place, order)));
+        // A client that is not admitted yet is not shown to others.
+        let is_shown = !(shows_presence && client.is_pending());
+        if is_shown && seen.insert(client.connection_id) {
+            rows.push(row(table, client, (place, order), shows_presence));
         }
     };
     for filter in &select.filters {
@@ -85,13 +91,14 @@ fn rows<P: Ports>(table: &Table<P>, select: &Select) -> Vec<Row> {
     rows
 }
 
-fn row<P: Ports>(table: &Table<P>, client: &Client<P>, order: (u32, u64)) -> Row {
+fn row<P: Ports>(table: &Table<P>, client: &Client<P>, order: (u32, u64), shows_presence: bool) -> Row {
     Row {
         order,
         connection_id: client.connection_id,
         uid: table.uid_of(client),
         groups: table.groups_of(client),
         session: Bytes::copy_from_slice(&client.session),
+        presence: shows_presence.then(|| table.presence_of(client)).flatten(),
     }
 }
 
@@ -105,6 +112,10 @@ fn columns(fields: &[Field], row: Row) -> Value {
                 groups.sort_unstable();
                 map(groups.into_iter().map(|(_, group)| (Key::from_bytes(&group), Value::String(group))))
             }),
+            Field::Presence => {
+                let data = row.presence.as_ref().map(|data| Bytes::copy_from_slice(data.as_bytes()));
+                data.map_or(Value::Null, Value::String)
+            }
             Field::Other(_) => Value::Null,
         };
         columns.insert(Key::from_bytes(field.key().as_bytes()), value);

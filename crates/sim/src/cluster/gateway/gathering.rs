@@ -10,6 +10,7 @@ use bytes::Bytes;
 use gatewayworker_gateway::internals::{AskShards, Gather, answer_with};
 use gatewayworker_protocol::Question;
 use gatewayworker_protocol::inspect::InspectRequest;
+use gatewayworker_protocol::presence::PresenceReport;
 
 use crate::cluster::ports::Core;
 
@@ -55,6 +56,11 @@ impl AskShards for Asker {
     /// No worker asks that.
     async fn inspect(&mut self, _: InspectRequest) -> Result<Bytes, ()> {
         Err(())
+    }
+
+    /// No worker reports that.
+    fn take_presence(&mut self, _: Option<PresenceReport>) -> Bytes {
+        Bytes::new()
     }
 }
 

@@ -180,6 +180,7 @@ impl Gateway {
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
                 membership_limits: MembershipLimits::default(),
+                presence: None,
                 delivery: options.delivery,
                 counters: Arc::default(),
             };
