@@ -49,6 +49,7 @@ fn config(change: impl FnOnce(&mut ClientCallsConfig)) -> ClientCallsConfig {
     let mut config = ClientCallsConfig::default();
     config.join = vec!["room-*".into(), "user-{uid}-*".into()];
     config.publish = vec!["room-*".into()];
+    config.presence = vec!["room-*".into()];
     change(&mut config);
     config
 }
@@ -74,6 +75,10 @@ async fn two_clients_of_two_gateways_talk_in_a_room_without_an_application() {
     assert_eq!((bob.json().await, ann.json().await), (heard.clone(), heard));
     assert_eq!(bob.json().await, json!({"gw": "publish", "ok": true}));
 
+    let presence = call(&mut bob, json!({"gw": "presence", "group": "room-1", "id": 3})).await;
+    let ann_alone = json!([{"uid": "ann", "data": {}}]);
+    assert_eq!(presence, json!({"gw": "presence", "id": 3, "ok": true, "members": ann_alone, "total": 1}));
+
     let leave = json!({"gw": "leave", "group": "room-1"});
     assert_eq!(call(&mut bob, leave).await, json!({"gw": "leave", "ok": true}));
     let publish = json!({"gw": "publish", "group": "room-1", "message": "hi"});
@@ -90,6 +95,7 @@ async fn what_the_settings_do_not_allow_is_refused_and_harms_nobody() {
         (json!({"gw": "join", "group": "user-bob-inbox"}), "forbidden"),
         (json!({"gw": "publish", "group": "room-1", "message": "hi"}), "not-a-member"),
         (json!({"gw": "join", "group": format!("room-{}", "x".repeat(128))}), "too-long"),
+        (json!({"gw": "presence", "group": "user-ann-inbox"}), "forbidden"),
         (json!({"gw": "dance"}), "unknown-call"),
         (json!("no call"), "unknown-call"),
     ] {

@@ -19,6 +19,11 @@ pub struct ClientCallsFlags {
     #[serde(rename = "publish", skip_serializing_if = "Option::is_none")]
     pub client_calls_publish: Option<Vec<String>>,
 
+    /// Let clients ask who is in the groups that match PATTERN; may be given several times [default: none]
+    #[arg(long, value_name = "PATTERN", env = "GATEWAYWORKER_CLIENT_CALLS_PRESENCE", value_delimiter = ',')]
+    #[serde(rename = "presence", skip_serializing_if = "Option::is_none")]
+    pub client_calls_presence: Option<Vec<String>>,
+
     /// Allow clients what the claim client_calls of their tokens allows, too [default: false]
     #[arg(
         long,
@@ -59,6 +64,8 @@ pub struct ClientCallsConfig {
     pub join: Vec<String>,
     /// Patterns of the groups that a client may publish to while it is in them.
     pub publish: Vec<String>,
+    /// Patterns of the groups of which a client may ask who is in them, also while it is not. Each call asks all gateways.
+    pub presence: Vec<String>,
     /// Whether the patterns in the session's key `client_calls` count, too. The gateway puts the claim of that name there
     /// from the client's token. An application that lets clients write that key lets them allow themselves anything.
     pub from_token: bool,
@@ -77,6 +84,7 @@ impl Default for ClientCallsConfig {
         Self {
             join: Vec::new(),
             publish: Vec::new(),
+            presence: Vec::new(),
             from_token: false,
             max_groups: 100,
             max_name_bytes: 128,
@@ -100,7 +108,11 @@ pub enum ClientCallsConfigError {
 impl ClientCallsConfig {
     /// Returns whether clients may call anything.
     pub fn is_on(&self) -> bool {
-        self.from_token || !self.join.is_empty() || !self.publish.is_empty()
+        self.from_token || self.patterns().iter().any(|(_, patterns)| !patterns.is_empty())
+    }
+
+    fn patterns(&self) -> [(&'static str, &Vec<String>); 3] {
+        [("join", &self.join), ("publish", &self.publish), ("presence", &self.presence)]
     }
 
     /// Checks what the types cannot.
@@ -108,7 +120,7 @@ impl ClientCallsConfig {
     /// # Errors
     /// The first value that cannot work.
     pub fn validate(&self) -> Result<(), ClientCallsConfigError> {
-        for (key, patterns) in [("join", &self.join), ("publish", &self.publish)] {
+        for (key, patterns) in self.patterns() {
             if patterns.iter().any(String::is_empty) {
                 return Err(ClientCallsConfigError::EmptyPattern(key));
             }
@@ -133,7 +145,7 @@ mod tests {
     #[test]
     fn nothing_is_allowed_by_default() {
         assert!(!ClientCallsConfig::default().is_on());
-        for text in ["join = ['a']", "publish = ['a']", "from_token = true"] {
+        for text in ["join = ['a']", "publish = ['a']", "presence = ['a']", "from_token = true"] {
             assert!(toml::from_str::<ClientCallsConfig>(text).unwrap().is_on(), "{text}");
         }
     }
@@ -143,6 +155,7 @@ mod tests {
         for (text, key) in [
             ("join = ['a', '']", "join"),
             ("publish = ['']", "publish"),
+            ("presence = ['']", "presence"),
             ("max_groups = 0", "max_groups"),
             ("max_name_bytes = 0", "max_name_bytes"),
             ("max_message_bytes = 0", "max_message_bytes"),

@@ -25,7 +25,7 @@ use tracing::debug;
 use crate::{Admission, Client, Events, Handshake, Message, Result};
 pub use config::{ClientCallsConfig, ClientCallsConfigError, ClientCallsFlags};
 use rules::{Patterns, Ruling};
-use vocabulary::{Answer, Call, Published, Refusal, Verb};
+use vocabulary::{Answer, Call, Present, Published, Refusal, Verb};
 
 /// The key of the session under which a gateway puts what a token allows.
 const TOKEN_KEY: &str = "client_calls";
@@ -95,6 +95,15 @@ impl<E: Events> ClientCalls<E> {
                 let from = client.context().and_then(EventContext::uid_text);
                 let published = Published::new(call, from.as_deref());
                 client.gateway().send_to_group([call.group.clone()], OutMessage::json(&published)?).await?;
+            }
+            Verb::Presence => {
+                return Ok(match client.gateway().presence(call.group.clone()).await {
+                    Ok(presence) => call.done_with(Present::new(presence)),
+                    Err(error) => {
+                        debug!(client = %client.id(), %error, "who is in a group is not known");
+                        call.refused(Refusal::Unavailable)
+                    }
+                });
             }
         }
         Ok(call.done())

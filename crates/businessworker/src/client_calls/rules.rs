@@ -19,6 +19,7 @@ const UID: &str = "{uid}";
 pub(super) struct Patterns {
     join: Vec<String>,
     publish: Vec<String>,
+    presence: Vec<String>,
 }
 
 /// What the rules say of a call.
@@ -44,6 +45,7 @@ pub(super) fn rule(
         // Who may join a group may leave it. A group that an application or a token has put the client into stays.
         Verb::Join | Verb::Leave => (&config.join, &token.join),
         Verb::Publish => (&config.publish, &token.publish),
+        Verb::Presence => (&config.presence, &token.presence),
     };
     let group = call.group.as_bytes();
     let allows = |pattern: &String| with_uid(pattern, client).is_some_and(|pattern| matches(&pattern, group));
@@ -57,7 +59,7 @@ pub(super) fn rule(
         }
         Verb::Join if !is_member && client.is_cut => Ruling::Unclear(Refusal::TooMany),
         Verb::Publish if !is_member => Ruling::Unclear(Refusal::NotAMember),
-        Verb::Join | Verb::Leave | Verb::Publish => Ruling::Allowed,
+        Verb::Join | Verb::Leave | Verb::Publish | Verb::Presence => Ruling::Allowed,
     }
 }
 
@@ -81,6 +83,7 @@ mod tests {
         ClientCallsConfig {
             join: vec!["room-*".into(), "user-{uid}-*".into()],
             publish: vec!["room-*".into()],
+            presence: vec!["room-*".into()],
             max_groups: 2,
             ..ClientCallsConfig::default()
         }
@@ -138,11 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn a_client_asks_who_is_in_a_group_that_it_need_not_be_in() {
+        let nothing = Patterns::default();
+        assert_eq!(ruling(&nothing, "presence", "room-1", &client(None, &[])), Ruling::Allowed);
+        assert_eq!(ruling(&nothing, "presence", "user-ann-inbox", &client(Some("ann"), &[])), FORBIDDEN);
+    }
+
+    #[test]
     fn a_token_allows_more() {
-        let token = Patterns { join: vec!["vip-{uid}".into()], publish: vec!["vip-*".into()] };
+        let token = Patterns {
+            join: vec!["vip-{uid}".into()],
+            publish: vec!["vip-*".into()],
+            presence: vec!["vip-*".into()],
+        };
         let member = client(Some("ann"), &["vip-ann"]);
         assert_eq!(ruling(&token, "join", "vip-ann", &member), Ruling::Allowed);
         assert_eq!(ruling(&token, "publish", "vip-ann", &member), Ruling::Allowed);
+        assert_eq!(ruling(&token, "presence", "vip-bob", &member), Ruling::Allowed);
         assert_eq!(ruling(&token, "join", "vip-bob", &member), FORBIDDEN);
         assert_eq!(ruling(&Patterns::default(), "join", "vip-ann", &member), FORBIDDEN);
     }

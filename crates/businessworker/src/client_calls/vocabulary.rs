@@ -6,15 +6,19 @@
 
 use std::borrow::Cow;
 
+use gatewayworker_client::Presence;
 use gatewayworker_protocol::GroupId;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::config::ClientCallsConfig;
 
 /// What a call begins with, to the byte.
 const BEGIN: &[u8] = br#"{"gw":"#;
+
+/// The most uids in an answer to `presence`: each may have a KiB of data, and any client may ask.
+const MAX_MEMBERS: usize = 1000;
 
 /// The longest id of a call, in bytes of its JSON text.
 const MAX_ID_BYTES: usize = 64;
@@ -31,16 +35,18 @@ pub(super) enum Verb {
     Join,
     Leave,
     Publish,
+    Presence,
 }
 
 impl Verb {
-    const ALL: [Self; 3] = [Self::Join, Self::Leave, Self::Publish];
+    const ALL: [Self; 4] = [Self::Join, Self::Leave, Self::Publish, Self::Presence];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Join => "join",
             Self::Leave => "leave",
             Self::Publish => "publish",
+            Self::Presence => "presence",
         }
     }
 }
@@ -71,7 +77,7 @@ pub(super) enum Refusal {
     TooLong(&'static str),
     /// It publishes to a group that the client is not in.
     NotAMember,
-    /// The gateway does not say which groups the client is in.
+    /// The gateways do not say now what has to be known.
     Unavailable,
 }
 
@@ -82,13 +88,13 @@ impl Refusal {
             Self::BadRequest(what) => ("bad-request", what),
             Self::UnknownCall => (
                 "unknown-call",
-                r#"a message has to be a call: {"gw":"join" or "leave" or "publish", "group":…}"#,
+                r#"a message has to be a call: {"gw":"join", "leave", "publish" or "presence", "group":…}"#,
             ),
             Self::Forbidden => ("forbidden", "neither the settings nor your token allow this for this group"),
             Self::TooMany => ("too-many", "you are in as many groups as you may be in: leave one first"),
             Self::TooLong(what) => ("too-long", what),
             Self::NotAMember => ("not-a-member", "join the group before you publish to it"),
-            Self::Unavailable => ("unavailable", "it is not known now which groups you are in: try again"),
+            Self::Unavailable => ("unavailable", "the gateways do not answer now: try again"),
         }
     }
 }
@@ -104,13 +110,40 @@ pub(super) struct Answer<'m> {
     error: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'static str>,
+    /// Who is in a group.
+    #[serde(flatten)]
+    present: Option<Present>,
+}
+
+/// The answer to `presence`.
+#[derive(Debug, Serialize)]
+pub(super) struct Present {
+    members: Vec<Member>,
+    /// How many there are; more than the length of `members` where the list was cut.
+    total: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Member {
+    uid: String,
+    data: Map<String, Value>,
+}
+
+impl Present {
+    /// As many of those who are present as an answer names.
+    pub(super) fn new(presence: Presence) -> Self {
+        let total = presence.total;
+        let members = presence.members.into_iter().take(MAX_MEMBERS);
+        let members = members.map(|member| Member { uid: member.uid.to_string(), data: member.data });
+        Self { members: members.collect(), total }
+    }
 }
 
 impl<'m> Answer<'m> {
     /// An answer to what is no call, or none that can be read, has the name `error`.
     pub(super) fn refused(gw: &'static str, id: Option<&'m RawValue>, why: Refusal) -> Self {
         let (error, message) = why.texts();
-        Self { gw, id, ok: false, error: Some(error), message: Some(message) }
+        Self { gw, id, ok: false, error: Some(error), message: Some(message), present: None }
     }
 
     /// The call's name.
@@ -126,7 +159,11 @@ impl<'m> Answer<'m> {
 
 impl<'m> Call<'m> {
     pub(super) fn done(&self) -> Answer<'m> {
-        Answer { gw: self.verb.name(), id: self.id, ok: true, error: None, message: None }
+        Answer { gw: self.verb.name(), id: self.id, ok: true, error: None, message: None, present: None }
+    }
+
+    pub(super) fn done_with(&self, present: Present) -> Answer<'m> {
+        Answer { present: Some(present), ..self.done() }
     }
 
     pub(super) fn refused(&self, why: Refusal) -> Answer<'m> {
