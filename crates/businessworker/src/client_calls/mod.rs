@@ -18,6 +18,7 @@ mod config;
 mod rules;
 mod vocabulary;
 
+use bytes::Bytes;
 use gatewayworker_client::{Column, Gateway, OutMessage, Where};
 use gatewayworker_protocol::{CloseReason, EventContext};
 use tracing::debug;
@@ -49,13 +50,10 @@ impl<E: Events> ClientCalls<E> {
     async fn answer(&self, client: &Client, message: &[u8]) -> Result {
         let answer = match vocabulary::read(message, &self.config) {
             Err(refused) => refused,
-            Ok(call) => {
-                let refusal = self.refusal(client, &call).await;
-                match refusal {
-                    None => self.execute(client, &call).await?,
-                    Some(refusal) => call.refused(refusal),
-                }
-            }
+            Ok(call) => match self.allow(client, &call).await {
+                Ok(uid) => self.execute(client, &call, uid).await?,
+                Err(refusal) => call.refused(refusal),
+            },
         };
         if let Some(refusal) = answer.refusal() {
             debug!(client = %client.id(), call = answer.name(), error = refusal, "a call of a client was refused");
@@ -64,26 +62,31 @@ impl<E: Events> ClientCalls<E> {
         Ok(())
     }
 
-    /// Decides whether a call is allowed; `None` if it is.
-    async fn refusal(&self, client: &Client, call: &Call<'_>) -> Option<Refusal> {
+    /// Decides whether a call is allowed. Returns the client's uid if it is.
+    async fn allow(&self, client: &Client, call: &Call<'_>) -> std::result::Result<Option<Bytes>, Refusal> {
         let token = if self.config.from_token { token_patterns(client) } else { Patterns::default() };
         if let Some(context) = client.context() {
             match rules::rule(&self.config, &token, call, context) {
-                Ruling::Allowed => return None,
-                Ruling::Refused(refusal) => return Some(refusal),
+                Ruling::Allowed => return Ok(context.uid.clone()),
+                Ruling::Refused(refusal) => return Err(refusal),
                 Ruling::Unclear(_) => {}
             }
         }
         // What an earlier call of the client does may be too new for its context, and a gateway of the original gives
         // none.
-        let Some(asked) = ask(client).await else { return Some(Refusal::Unavailable) };
+        let asked = ask(client).await.ok_or(Refusal::Unavailable)?;
         match rules::rule(&self.config, &token, call, &asked) {
-            Ruling::Allowed => None,
-            Ruling::Refused(refusal) | Ruling::Unclear(refusal) => Some(refusal),
+            Ruling::Allowed => Ok(asked.uid),
+            Ruling::Refused(refusal) | Ruling::Unclear(refusal) => Err(refusal),
         }
     }
 
-    async fn execute<'m>(&self, client: &Client, call: &Call<'m>) -> Result<Answer<'m>> {
+    async fn execute<'m>(
+        &self,
+        client: &Client,
+        call: &Call<'m>,
+        uid: Option<Bytes>,
+    ) -> Result<Answer<'m>> {
         match call.verb {
             Verb::Join => {
                 client.join_group(call.group.clone()).await?;
@@ -92,7 +95,7 @@ impl<E: Events> ClientCalls<E> {
                 client.leave_group(call.group.clone()).await?;
             }
             Verb::Publish => {
-                let from = client.context().and_then(EventContext::uid_text);
+                let from = uid.as_deref().map(String::from_utf8_lossy);
                 let published = Published::new(call, from.as_deref());
                 client.gateway().send_to_group([call.group.clone()], OutMessage::json(&published)?).await?;
             }
