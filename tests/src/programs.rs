@@ -75,6 +75,21 @@ pub const NETCAT: Program =
 pub const PHP: Program =
     Program { name: "php", packages: "php-cli", is_installed: || succeeds("php", &["-v"]) };
 
+/// The original's packages, in the folder that `GATEWAYWORKER_PHP_VENDOR` names: `tests/interop/README.md` says how to get
+/// them.
+pub const PHP_PACKAGES: Program = Program {
+    name: "the original in PHP (GATEWAYWORKER_PHP_VENDOR, see tests/interop/README.md)",
+    packages: "php-cli; the original is no package",
+    is_installed: || php_packages().is_some() && (PHP.is_installed)(),
+};
+
+/// Returns the folder with the original's packages: an `autoload.php`, or git checkouts.
+pub fn php_packages() -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os("GATEWAYWORKER_PHP_VENDOR")?);
+    let is_there = folder.join("autoload.php").is_file() || folder.join("GatewayWorker").is_dir();
+    is_there.then(|| folder.canonicalize().ok()).flatten()
+}
+
 /// The Python interpreter.
 pub const PYTHON: Program =
     Program { name: "python3", packages: "python3", is_installed: || succeeds("python3", &["--version"]) };
