@@ -151,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_without_code_has_settings_that_work() {
+        let text = include_str!("../../../../examples/no-code/businessworker.toml");
+        let config: crate::Config = toml::from_str(text).unwrap();
+        config.validate().unwrap();
+        assert!(config.client_calls.is_on() && config.client_calls.from_token);
+    }
+
+    #[test]
     fn what_cannot_work_is_named_by_its_key() {
         for (text, key) in [
             ("join = ['a', '']", "join"),

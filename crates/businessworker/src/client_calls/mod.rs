@@ -81,12 +81,7 @@ impl<E: Events> ClientCalls<E> {
         }
     }
 
-    async fn execute<'m>(
-        &self,
-        client: &Client,
-        call: &Call<'m>,
-        uid: Option<Bytes>,
-    ) -> Result<Answer<'m>> {
+    async fn execute<'m>(&self, client: &Client, call: &Call<'m>, uid: Option<Bytes>) -> Result<Answer<'m>> {
         match call.verb {
             Verb::Join => {
                 client.join_group(call.group.clone()).await?;
