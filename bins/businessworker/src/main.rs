@@ -1,10 +1,10 @@
-//! The program `businessworker`: a worker with the chat of `examples/chat`. An application has a program like this.
+//! The program `businessworker`: the stock worker. An application of yours has a program like this, and its own `Events`.
 
 use std::process::ExitCode;
 
-use chat::Chat;
-use gatewayworker::{Start, businessworker};
+use clap::Parser;
+use gatewayworker::businessworker::Cli;
 
 fn main() -> ExitCode {
-    businessworker::main(async |_start: Start| Ok(Chat::default()))
+    businessworker::run(Cli::parse())
 }

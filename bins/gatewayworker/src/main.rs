@@ -7,9 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chat::Chat;
 use clap::{Parser, Subcommand};
-use gatewayworker_businessworker::Start;
 use gatewayworker_control as control;
 
 use documents::Program;
@@ -47,7 +45,7 @@ enum Command {
     Status(control::StatusFlags),
     /// Run a register: tells workers and client libraries where the gateways are
     Register(gatewayworker_register::Cli),
-    /// Run a businessworker with the built-in chat: takes the events of clients from the gateways
+    /// Run a businessworker, with the built-in chat or your backend over HTTP: takes the events of clients from the gateways
     Businessworker(gatewayworker_businessworker::Cli),
     /// Run a gateway: holds the clients and stands between them and the businessworkers
     Gateway(gatewayworker_gateway::Cli),
@@ -95,9 +93,7 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         Command::Status(flags) => control::status(&flags),
         Command::Register(cli) => gatewayworker_register::run(cli),
-        Command::Businessworker(cli) => {
-            gatewayworker_businessworker::run(cli, async |_: Start| Ok(Chat::default()))
-        }
+        Command::Businessworker(cli) => businessworker::run(cli),
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
         Command::Call(command) => control::call(&command),
         Command::Connections(flags) => control::connections(&flags),

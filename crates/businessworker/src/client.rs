@@ -181,6 +181,22 @@ impl Client {
         self.close_frame.as_deref()
     }
 
+    /// Checks that the event is still this worker's, without a call.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], when the event is given to another worker. Return it: as after a call that was refused, the
+    /// event is handled once more.
+    pub fn check_fence(&self) -> Result<(), Error> {
+        self.session.check_fence()
+    }
+
+    /// Gives the event back, as the handler has not begun with it: it has made no call. Return from the handler then,
+    /// with any result. Where the worker drains, the gateway gives the event to another worker; otherwise this one
+    /// handles it once more. False where the gateway takes no event back, as one of the original's does not: finish it.
+    pub fn give_back(&self) -> bool {
+        self.session.calls().map(EventCalls::note_unhandled).is_some()
+    }
+
     /// Sends the client a message (`sendToCurrentClient`).
     pub fn send(&self, message: impl Into<OutMessage>) -> Sending<ToClient> {
         self.own().send_to_client(self.id, message)
@@ -201,6 +217,15 @@ impl Client {
     /// ([`Error::Fenced`]).
     pub async fn close_with(&self, message: impl Into<OutMessage>) -> Result<Delivery, Error> {
         self.own().close_client(self.id).last_message(message).await
+    }
+
+    /// Closes the client with a WebSocket close code, after what was sent to it before. `on_close` gets the reason
+    /// [`Refused`](crate::CloseReason::Refused). A gateway of the original closes without the code.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], when the event is given to another worker.
+    pub async fn close_with_code(&self, code: u16) -> Result<Delivery, Error> {
+        self.own().close_client_with_code(self.id, code).await
     }
 
     /// Closes the client at once; what was sent to it before may be lost

@@ -16,6 +16,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ConfigError;
+use crate::client_calls::{ClientCallsConfig, ClientCallsFlags};
+use crate::events_config::{EventsConfig, EventsFlags};
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
@@ -189,6 +191,14 @@ pub struct Flags {
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
 
+    /// Events over HTTP.
+    #[command(flatten)]
+    pub events: EventsFlags,
+
+    /// Calls of clients.
+    #[command(flatten)]
+    pub client_calls: ClientCallsFlags,
+
     /// A page for operators.
     #[command(flatten)]
     pub admin: gatewayworker_admin::Flags,
@@ -282,6 +292,12 @@ pub struct Config<A = NoSettings> {
     pub admin: gatewayworker_admin::Config,
     /// Calls over HTTP.
     pub http: HttpConfig,
+    /// Events over HTTP, for the stock worker and programs like it: see `gatewayworker-webhook`. An application with
+    /// handlers of its own does not look at it.
+    pub events: EventsConfig,
+    /// What clients may call, for the stock worker and programs like it: see [`ClientCalls`](crate::ClientCalls). An
+    /// application that does not wrap its handlers in that does not look at it.
+    pub client_calls: ClientCallsConfig,
     /// The application's own settings.
     pub app: A,
 }
@@ -323,6 +339,8 @@ impl<A: Default> Default for Config<A> {
             link_tls: LinkTlsConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
+            events: EventsConfig::default(),
+            client_calls: ClientCallsConfig::default(),
             app: A::default(),
         }
     }
@@ -389,6 +407,11 @@ impl<A> Config<A> {
         if !self.federation.is_empty() {
             return Err(ConfigError::NoFederation);
         }
+        self.client_calls.validate()?;
+        self.events.validate()?;
+        if self.events.is_on() && self.handler_timeout_ms > 0 {
+            return Err(ConfigError::HandlerTimeoutWithEvents);
+        }
         self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
@@ -424,6 +447,8 @@ impl<A> Config<A> {
             federation_durable: self.federation_durable,
             link_tls: self.link_tls,
             http: self.http,
+            events: self.events,
+            client_calls: self.client_calls,
             app: NoSettings {},
         };
         (config, self.app)
@@ -463,6 +488,8 @@ impl<A> Config<A> {
     pub(crate) fn slow_handler_warning(&self) -> Duration {
         match self.slow_handler_warning_ms {
             0 => Duration::MAX,
+            // While the backend is away, every handler waits: its log line says so once.
+            _ if self.events.is_on() => Duration::MAX,
             ms => Duration::from_millis(ms),
         }
     }

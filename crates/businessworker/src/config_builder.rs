@@ -7,7 +7,7 @@ use gatewayworker_http::Config as HttpConfig;
 use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::SecretKey;
 
-use crate::Config;
+use crate::{Config, EventsConfig};
 
 impl<A> Config<A> {
     /// Sets the registers, `host:port` each.
@@ -127,6 +127,13 @@ impl<A> Config<A> {
     #[must_use]
     pub fn with_http(mut self, http: HttpConfig) -> Self {
         self.http = http;
+        self
+    }
+
+    /// Sets the settings of events over HTTP.
+    #[must_use]
+    pub fn with_events(mut self, events: EventsConfig) -> Self {
+        self.events = events;
         self
     }
 

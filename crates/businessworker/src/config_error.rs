@@ -4,7 +4,7 @@
 use gatewayworker_daemon::AddressError;
 use gatewayworker_net::LinkTlsError;
 
-use crate::BoxError;
+use crate::{BoxError, ClientCallsConfigError, EventsConfigError};
 
 /// A value in a worker's configuration that cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,18 @@ pub enum ConfigError {
     /// The program was built without the cargo feature `federation`.
     #[error("federation: this program was built without it: build it with `--features federation`")]
     NoFederation,
+    /// `client_calls` cannot work.
+    #[error(transparent)]
+    ClientCalls(#[from] ClientCallsConfigError),
+    /// `events` cannot work.
+    #[error(transparent)]
+    Events(#[from] EventsConfigError),
+    /// `handler_timeout_ms` is set with `events.url`.
+    #[error(
+        "handler_timeout_ms: must be 0 with events.url: a handler waits as long as the backend is away. The limit of a \
+         request is events.timeout_ms"
+    )]
+    HandlerTimeoutWithEvents,
     /// A key for calls over HTTP cannot work.
     #[error(transparent)]
     Http(BoxError),

@@ -75,6 +75,15 @@ impl Handshake {
         self.text(&format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_")))
     }
 
+    /// Returns all headers that are text, each with its name in small letters: `user-agent`.
+    pub fn headers(&self) -> impl Iterator<Item = (String, &str)> {
+        self.server.iter().filter_map(|(key, value)| {
+            let key = key.to_bytes();
+            let name = std::str::from_utf8(&key).ok()?.strip_prefix("HTTP_")?;
+            Some((name.to_ascii_lowercase().replace('_', "-"), value.as_str()?))
+        })
+    }
+
     /// Returns the value that PHP's `$_SERVER` has under `key`: `REQUEST_URI`,
     /// `HTTP_USER_AGENT`, …
     pub fn server(&self, key: &str) -> Option<&Value> {
@@ -124,6 +133,7 @@ mod tests {
         assert_eq!(handshake.header("User-Agent"), Some("test/1"));
         assert_eq!(handshake.header("Origin"), None);
         assert_eq!(handshake.cookie("id"), Some("7"));
+        assert_eq!(handshake.headers().collect::<Vec<_>>(), [("user-agent".to_owned(), "test/1")]);
         assert_eq!(handshake.server("CONTENT_TYPE"), Some(&Value::Null));
     }
 

@@ -40,6 +40,7 @@
 //! `running_handlers`, what they see of it at its gateways.
 
 mod client;
+mod client_calls;
 mod client_map;
 mod clock;
 mod config;
@@ -54,6 +55,7 @@ mod draining;
 mod epochs;
 mod event_queues;
 mod events;
+mod events_config;
 #[cfg(feature = "federation")]
 mod federation;
 mod handler;
@@ -84,11 +86,16 @@ mod timings;
 mod version;
 
 pub use client::Client;
+pub use client_calls::{
+    ClientCalls, ClientCallsConfig, ClientCallsConfigError, ClientCallsFlags, unknown_call,
+};
 pub use config::{Cli, Config, Flags, NoSettings};
 pub use config_error::ConfigError;
 pub use events::{BoxError, Events, Result};
+pub use events_config::{EventName, EventsConfig, EventsConfigError, EventsFlags, OnFailure};
 pub use handshake::{Handshake, HandshakeError};
 pub use message::Message;
+pub use problem::Problems;
 pub use run::{Start, main, run};
 pub use serve::{Error, ServeOptions, serve};
 pub use session::Session;

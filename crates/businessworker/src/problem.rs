@@ -1,10 +1,40 @@
-//! The problem that keeps the worker from its work, as a sentence for the operator.
+//! What keeps the worker from its work, each as a sentence for the operator: the worker's own problem, and those that
+//! its application has.
 //!
-//! `status` shows it; `serve` provides it to `gatewayworker-daemon`.
+//! `status` and `/readyz` show them; `serve` provides them to `gatewayworker-daemon`.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gatewayworker_net::RegisterLinks;
+
+/// The problems that an application has, for `status` and `/readyz`. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Problems(Arc<Mutex<Vec<Box<ReadProblems>>>>);
+
+/// Returns a sentence for each problem.
+type ReadProblems = dyn Fn() -> Vec<String> + Send;
+
+impl Problems {
+    /// Registers `read`, which returns what keeps the application from its work at the moment, each as a sentence that
+    /// says what to do. It is called from any thread, whenever somebody asks, and must not block.
+    pub fn provide(&self, read: impl Fn() -> Vec<String> + Send + 'static) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(read));
+    }
+
+    /// Reads them.
+    pub(crate) fn read(&self) -> Vec<String> {
+        let readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.iter().flat_map(|read| read()).collect()
+    }
+}
+
+impl fmt::Debug for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Problems").field(&self.read()).finish()
+    }
+}
 
 /// Returns the problem of a worker that takes events from `linked` gateways, while the
 /// registers list `listed`, and what to do about it; `None` where there is no problem.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::serve::{ServeOptions, serve};
 #[cfg(feature = "otel")]
 use crate::spans::WorkerSpans;
-use crate::{Cli, Config, Events, Metrics, NoSettings, Result};
+use crate::{Cli, ClientCallsConfig, Config, Events, EventsConfig, Metrics, NoSettings, Problems, Result};
 
 /// The settings that an application is made from.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,14 @@ pub struct Start<A = NoSettings> {
     /// Where the application registers metrics of its own: they are shown at `metrics_listen`, beside the
     /// worker's.
     pub metrics: Metrics,
+    /// Where the application says what keeps it from its work: `status` shows it, and `/readyz`.
+    pub problems: Problems,
+    /// The table `[events]`, for an application that sends events over HTTP.
+    pub events: EventsConfig,
+    /// The table `[client_calls]`, for an application that wraps its handlers in [`ClientCalls`](crate::ClientCalls).
+    pub client_calls: ClientCallsConfig,
+    /// Cancelled when the worker was asked to stop. Handlers go on for `shutdown_timeout_ms` after that.
+    pub shutdown: CancellationToken,
 }
 
 /// Runs an application as a daemon: reads the flags, the environment and the configuration
@@ -65,7 +73,16 @@ where
             // Before the application is made: it may set another provider.
             let spans = WorkerSpans::start()?.inspect(WorkerSpans::set_global);
             let metrics = Metrics::default();
-            let start = Start { app, name: config.name.clone(), metrics: metrics.clone() };
+            let problems = Problems::default();
+            let start = Start {
+                app,
+                name: config.name.clone(),
+                metrics: metrics.clone(),
+                problems: problems.clone(),
+                events: config.events.clone(),
+                client_calls: config.client_calls.clone(),
+                shutdown: shutdown.clone(),
+            };
             let events = tokio::select! {
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
                 () = shutdown.cancelled() => return Ok(()),
@@ -98,6 +115,7 @@ where
                 .with_metrics_listener(metrics_listener)
                 .with_shared_metrics_listener(operator.listeners.is_supervisor())
                 .with_metrics(metrics)
+                .with_problems(problems)
                 .on_ready(move || common.ready(addresses));
             #[cfg(feature = "otel")]
             let options = options.with_spans(spans);

@@ -32,7 +32,7 @@ use crate::heartbeats::{HeartbeatRuntime, Heartbeats};
 use crate::link::{self, EventLinks, LinkLimits};
 use crate::metrics::WorkerMetrics;
 use crate::network::Network;
-use crate::problem::problem;
+use crate::problem::{Problems, problem};
 use crate::reports::Reports;
 #[cfg(feature = "otel")]
 use crate::spans::WorkerSpans;
@@ -85,6 +85,7 @@ pub struct ServeOptions {
     loops: WatchedLoops,
     metrics_listener: gatewayworker_metrics::Listener,
     metrics: Metrics,
+    problems: Problems,
     /// Another process may take scrapes from the same listener.
     is_metrics_listener_shared: bool,
     #[cfg(feature = "otel")]
@@ -124,6 +125,7 @@ impl ServeOptions {
             loops: WatchedLoops::default(),
             metrics_listener: Default::default(),
             metrics: Metrics::default(),
+            problems: Problems::default(),
             is_metrics_listener_shared: false,
             #[cfg(feature = "otel")]
             spans: SpanOptions::Environment { sets_global: true },
@@ -160,6 +162,12 @@ impl ServeOptions {
     /// Shows these metrics of the application beside the worker's own; none by default.
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// Shows what the application says keeps it from its work; nothing by default.
+    pub fn with_problems(mut self, problems: Problems) -> Self {
+        self.problems = problems;
         self
     }
 
@@ -279,6 +287,7 @@ pub async fn serve<E: Events>(
         loops,
         metrics_listener,
         metrics,
+        problems,
         is_metrics_listener_shared,
         #[cfg(feature = "otel")]
         spans,
@@ -349,7 +358,7 @@ pub async fn serve<E: Events>(
     };
     #[cfg(not(feature = "federation"))]
     let more_stats = Vec::new;
-    provide_stats(&stats, &queues, &registers, more_stats);
+    provide_stats(&stats, &queues, &registers, problems, more_stats);
     let requests = RequestCounts::default();
     let end_of_metrics = CancellationToken::new();
     let _end_of_metrics = end_of_metrics.clone().drop_guard();
@@ -538,6 +547,7 @@ fn provide_stats<E: Events>(
     stats: &Stats,
     queues: &Arc<EventQueues<E>>,
     registers: &Registers,
+    problems: Problems,
     more: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
 ) {
     stats.provide({
@@ -553,7 +563,8 @@ fn provide_stats<E: Events>(
             (Arc::downgrade(queues), registers.gateways.clone(), registers.links.clone());
         move || {
             let linked = queues.upgrade().map_or(0, |queues| queues.gateways());
-            problem(linked, &gateways.borrow(), &links).into_iter().collect()
+            let own = problem(linked, &gateways.borrow(), &links);
+            own.into_iter().chain(problems.read()).collect()
         }
     });
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gatewayworker_client::worker::{EventCalls, Fence, SessionObserver};
-use gatewayworker_client::{ClientId, SessionData, SessionError, php};
+use gatewayworker_client::{ClientId, Error, SessionData, SessionError, php};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -134,6 +134,16 @@ impl Session {
     /// Returns what the handler has said to gateways.
     pub(crate) fn calls(&self) -> Option<&EventCalls> {
         self.0.calls()
+    }
+
+    /// Looks whether the epoch of the event is over, as a call would.
+    pub(crate) fn check_fence(&self) -> Result<(), Error> {
+        let Some(Acknowledged { calls, epoch }) = &self.0.acknowledged else { return Ok(()) };
+        if epoch.fence().is_over() {
+            calls.note_unhandled();
+            return Err(Error::Fenced);
+        }
+        Ok(())
     }
 
     /// Takes the session that has to be written back; `None` where it was not changed, and

@@ -22,6 +22,16 @@ impl Gateway {
         self.tell_client(id, Command::Destroy(id.connection_id())).await
     }
 
+    /// Closes a client's connection after the messages on their way to it, with a WebSocket close code: one that may be
+    /// sent, 1008 otherwise. A gateway of the original closes without the code. Not in the original.
+    ///
+    /// # Errors
+    /// None today. The [`Delivery`] names an unreached gateway, as with every command.
+    pub async fn close_client_with_code(&self, id: ClientId, code: u16) -> Result<Delivery, Error> {
+        let command = Command::Refuse { connection_id: id.connection_id(), message: None, code };
+        self.tell_client(id, command).await
+    }
+
     /// Binds a client to a uid instead of the one that it was bound to (`bindUid`).
     ///
     /// # Errors

@@ -69,6 +69,12 @@ impl EventCalls {
         self.was_fenced.load(Ordering::Acquire)
     }
 
+    /// Notes that the handler has not said what it had to say, as if a call had been refused: the event is handled once
+    /// more.
+    pub fn note_unhandled(&self) {
+        self.note_fenced();
+    }
+
     /// Notes that a call was refused.
     pub(crate) fn note_fenced(&self) {
         self.was_fenced.store(true, Ordering::Release);

@@ -43,8 +43,26 @@ const SETTINGS: &[&str] = &[
     "BUSINESSWORKER_THREADS",
     "BUSINESSWORKER_WORKER_ID",
     "CALL_QUESTION_TIMEOUT_MS",
+    "CLIENT_CALLS_FROM_TOKEN",
+    "CLIENT_CALLS_JOIN",
+    "CLIENT_CALLS_MAX_GROUPS",
+    "CLIENT_CALLS_MAX_MESSAGE_BYTES",
+    "CLIENT_CALLS_MAX_NAME_BYTES",
+    "CLIENT_CALLS_PRESENCE",
+    "CLIENT_CALLS_PUBLISH",
     "CLUSTER_NAME",
     "CONFIG_DIR",
+    "EVENTS_CONCURRENCY",
+    "EVENTS_MAX_CALLS",
+    "EVENTS_MAX_DELIVERIES",
+    "EVENTS_MAX_RESPONSE_BYTES",
+    "EVENTS_NEXT_SECRET",
+    "EVENTS_ON_FAILURE",
+    "EVENTS_RETRY_DELAY_MS",
+    "EVENTS_SECRET",
+    "EVENTS_SEND",
+    "EVENTS_TIMEOUT_MS",
+    "EVENTS_URL",
     "FEDERATION",
     "FEDERATION_CA",
     "FEDERATION_CERTIFICATE",
@@ -146,7 +164,7 @@ const SETTINGS: &[&str] = &[
 ];
 
 /// The prefixes of the settings of one daemon.
-const DAEMONS: [&str; 4] = ["BUSINESSWORKER_", "GATEWAY_", "HTTP_", "REGISTER_"];
+const DAEMONS: [&str; 6] = ["BUSINESSWORKER_", "CLIENT_CALLS_", "EVENTS_", "GATEWAY_", "HTTP_", "REGISTER_"];
 
 /// The least similarity, from 0.0 to 1.0, of a mistyped name to the setting that is meant.
 const MISTYPED: f64 = 0.8;

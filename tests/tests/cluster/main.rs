@@ -8,10 +8,12 @@ mod admin_page_access;
 mod admission;
 mod api;
 mod bad_input;
+mod client_calls;
 mod close_frame;
 mod closing;
 #[cfg(unix)]
 mod descriptors;
+mod event_context;
 mod heartbeat;
 mod http_limits;
 mod http_openapi;

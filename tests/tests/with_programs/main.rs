@@ -18,6 +18,7 @@ mod http_guide;
 mod listeners;
 mod metrics;
 mod nginx;
+mod no_code;
 mod page;
 mod php_example;
 mod php_guide;
@@ -115,6 +116,8 @@ gatewayworker_tests::tests_with_programs! {
         admin_page::a_gateway_that_is_gone_is_a_problem_and_so_is_the_pages_own_server,
         admin_page::it_speaks_the_language_of_its_user_and_no_other,
         admin_page::it_does_not_scroll_sideways_on_a_phone,
+        no_code::two_browsers_chat_without_an_application_and_a_backend_pushes_to_them,
+        no_code::the_page_speaks_the_language_of_its_user_and_no_other,
         client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
         page::two_users_chat_and_see_each_message_once_with_its_senders_name,
         page::a_name_with_html_runs_no_code,
