@@ -15,8 +15,8 @@ use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::events_config::{EventsConfig, EventsFlags};
 use crate::ConfigError;
+use crate::events_config::{EventsConfig, EventsFlags};
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]

@@ -170,7 +170,9 @@ pub enum EventsConfigError {
     #[error("events.url: \"{0}\" is no URL of HTTP: write https://host/path")]
     Url(String),
     /// A URL has a user or a password.
-    #[error("events.url: a URL with a user or a password is not taken: requests are signed with events.secret instead")]
+    #[error(
+        "events.url: a URL with a user or a password is not taken: requests are signed with events.secret instead"
+    )]
     UserInfo,
     /// A secret is needed and missing.
     #[error(

@@ -205,7 +205,10 @@ mod tests {
         };
         let own = json!({"client_id": "7f00000108fc00000001", "group": "hall"});
         assert_eq!(params(json!({"call": "join_group", "params": {"group": "hall"}})), own);
-        assert_eq!(params(json!({"call": "join_group", "params": {"client_id": null, "group": "hall"}})), own);
+        assert_eq!(
+            params(json!({"call": "join_group", "params": {"client_id": null, "group": "hall"}})),
+            own
+        );
         let other = json!({"client_id": "7f00000108fc00000002", "group": "hall"});
         assert_eq!(params(json!({"call": "join_group", "params": other})), other);
         assert_eq!(params(json!({"call": "ungroup", "params": {"group": "hall"}})), json!({"group": "hall"}));

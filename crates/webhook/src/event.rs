@@ -233,7 +233,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    static CONTEXT: LazyLock<EventContext> = LazyLock::new(|| context(Some("lena".into()), vec!["hall".into()]));
+    static CONTEXT: LazyLock<EventContext> =
+        LazyLock::new(|| context(Some("lena".into()), vec!["hall".into()]));
 
     fn context(uid: Option<Bytes>, groups: Vec<Bytes>) -> EventContext {
         EventContext { number: 7, uid, groups, is_cut: false }
@@ -298,7 +299,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_close_says_why_and_what_the_client_has_said() {
-        let event = body(About { close_frame: Some((4001, "bye")), ..about() }, &Kind::Close(CloseReason::ClientLeft));
+        let event = body(
+            About { close_frame: Some((4001, "bye")), ..about() },
+            &Kind::Close(CloseReason::ClientLeft),
+        );
         assert_eq!((&event["event"], &event["reason"]), (&json!("close"), &json!("client-left")));
         assert_eq!(event["close"], json!({"code": 4001, "reason": "bye"}));
         assert!(body(about(), &Kind::Close(CloseReason::TimedOut)).get("close").is_none());
@@ -325,7 +329,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_session_without_a_json_form_is_null_and_says_why() {
-        let strange = php::Array::from_iter([(php::Key::from("photo"), php::Value::from(Bytes::from_static(b"\xff")))]);
+        let strange =
+            php::Array::from_iter([(php::Key::from("photo"), php::Value::from(Bytes::from_static(b"\xff")))]);
         for session in [Ok(strange.into()), Err("it holds an object".to_owned())] {
             let event = body(About { session, ..about() }, &Kind::Open);
             assert_eq!(event["session"], Value::Null);

@@ -94,7 +94,9 @@ impl Received {
             }
             Self::Answer { status: status @ 300..=399, .. } => (
                 Outcome::Rejected,
-                Meaning::Failed(format!("status {status}: redirects are not followed, write its target into events.url")),
+                Meaning::Failed(format!(
+                    "status {status}: redirects are not followed, write its target into events.url"
+                )),
             ),
             Self::Answer { status, .. } => (Outcome::Rejected, Meaning::Failed(format!("status {status}"))),
             Self::Unreachable(why) => (Outcome::Away, Meaning::Away(why)),
@@ -105,7 +107,9 @@ impl Received {
                 let why = "the answer is longer than events.max_response_bytes".to_owned();
                 (Outcome::Invalid, Meaning::Failed(why))
             }
-            Self::NotHttp(why) => (Outcome::Invalid, Meaning::Failed(format!("the answer is not HTTP: {why}"))),
+            Self::NotHttp(why) => {
+                (Outcome::Invalid, Meaning::Failed(format!("the answer is not HTTP: {why}")))
+            }
         }
     }
 }
@@ -151,7 +155,14 @@ pub(crate) enum Next {
 impl Tries {
     /// An event that may be sent `max` times.
     pub(crate) fn new(max: u32, retry_delay_ms: u64) -> Self {
-        Self { number: 1, max, retry_delay_ms, had_reset: false, answers_at_away: None, aways_among_answers: 0 }
+        Self {
+            number: 1,
+            max,
+            retry_delay_ms,
+            had_reset: false,
+            answers_at_away: None,
+            aways_among_answers: 0,
+        }
     }
 
     /// Returns the number of the try, from 1. Tries that found the backend away do not count.
@@ -248,7 +259,11 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!((pauses.iter().max(), pauses.iter().min()), (Some(&2_500), Some(&100)), "half of it, up to 5 seconds");
+        assert_eq!(
+            (pauses.iter().max(), pauses.iter().min()),
+            (Some(&2_500), Some(&100)),
+            "half of it, up to 5 seconds"
+        );
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod close_frame;
 mod closing;
 #[cfg(unix)]
 mod descriptors;
+mod events_over_http;
+mod events_over_http_failures;
 mod heartbeat;
 mod http_limits;
 mod http_openapi;
