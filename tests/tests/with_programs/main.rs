@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod admin_page;
+mod any_language;
 mod channel;
 mod client_guide;
 mod federation;
@@ -29,6 +30,7 @@ mod site;
 
 gatewayworker_tests::tests_with_programs! {
     []
+        any_language::the_backend_in_rust_echoes_and_checks_signatures,
         channel::over_the_gateways_an_event_reaches_every_worker_once_and_another_gateway_takes_over,
         channel::an_event_goes_only_to_workers_with_the_feature,
         channel::an_event_is_never_sent_to_a_php_gateway,
@@ -82,8 +84,12 @@ gatewayworker_tests::tests_with_programs! {
         federation_ids::what_is_said_by_an_id_or_except_an_id_concerns_nobody_in_the_other_network,
         federation_ids::a_gateway_that_starts_again_is_still_one_of_its_own_network;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
-    [PHP] http_guide::the_program_in_php_pushes;
-    [PYTHON] http_guide::the_program_in_python_pushes;
+    [PHP]
+        http_guide::the_program_in_php_pushes,
+        any_language::the_backend_in_php_echoes_and_checks_signatures;
+    [PYTHON]
+        http_guide::the_program_in_python_pushes,
+        any_language::the_backend_in_python_echoes_and_checks_signatures;
     [TELNET] listeners::telnet_chats_on_a_text_listener;
     [NETCAT] listeners::netcat_chats_on_a_text_listener;
     [NGINX]
