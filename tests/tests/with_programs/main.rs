@@ -20,6 +20,8 @@ mod listeners;
 mod metrics;
 mod nginx;
 mod page;
+mod php_example;
+mod php_guide;
 mod tls;
 mod units;
 
@@ -35,6 +37,7 @@ gatewayworker_tests::tests_with_programs! {
         channel::an_event_goes_only_to_workers_with_the_feature,
         channel::an_event_is_never_sent_to_a_php_gateway,
         http_guide::every_call_has_an_example,
+        php_example::the_files_of_the_guide_are_valid_and_ping_as_php_does,
         nginx::a_silent_client_is_pinged_before_nginx_closes_it;
     [REDIS] channel::over_redis_an_event_reaches_every_worker_and_a_lost_server_is_found_again;
     [NATS]
@@ -86,7 +89,13 @@ gatewayworker_tests::tests_with_programs! {
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP]
         http_guide::the_program_in_php_pushes,
-        any_language::the_backend_in_php_echoes_and_checks_signatures;
+        any_language::the_backend_in_php_echoes_and_checks_signatures,
+        php_example::without_the_packages_the_start_script_says_what_to_do;
+    [PHP_PACKAGES]
+        php_example::the_chat_in_php_answers_as_the_chat_in_rust_does,
+        php_example::while_the_php_workers_start_again_clients_stay_and_wait,
+        php_guide::the_commands_bring_an_application_over_and_back;
+    [PHP_PACKAGES, CHROMIUM] php_example::two_pages_chat_through_php;
     [PYTHON]
         http_guide::the_program_in_python_pushes,
         any_language::the_backend_in_python_echoes_and_checks_signatures;

@@ -30,7 +30,7 @@ async fn enter(page: &Page, name: &str) {
     state(page, "connected").await;
 }
 
-async fn log_in(browser: &Browser, cluster: &Cluster, name: &str) -> Page {
+pub(super) async fn log_in(browser: &Browser, cluster: &Cluster, name: &str) -> Page {
     let page = at_the_entrance(browser, cluster).await;
     enter(&page, name).await;
     page
@@ -41,13 +41,13 @@ async fn state(page: &Page, state: &str) {
     page.wait_for(&condition, LIMIT).await.unwrap_or_else(|e| panic!("the page is not {state}: {e}"));
 }
 
-async fn say(page: &Page, text: &str) {
+pub(super) async fn say(page: &Page, text: &str) {
     page.type_into("#message-input", text).await.unwrap();
     page.press_enter().await.unwrap();
 }
 
 /// Waits for a message, and returns who it is from and whether it is shown as one's own.
-async fn hear(page: &Page, text: &str) -> (String, String) {
+pub(super) async fn hear(page: &Page, text: &str) -> (String, String) {
     let find = format!(
         "[...document.querySelectorAll('.message[data-kind=chat]')].filter(m => m.querySelector('.content').textContent === {text:?})"
     );
