@@ -18,6 +18,7 @@
 //! subject. They wait for conditions, with a limit, and never sleep.
 
 mod admin_page;
+mod backend;
 pub mod browser;
 mod cluster;
 pub mod conformance;
@@ -37,6 +38,7 @@ mod ws;
 use std::time::Duration;
 
 pub use admin_page::{ADMIN_TOKEN, AdminPage};
+pub use backend::{Backend, EVENTS_SECRET, Posted};
 pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKEN, WorkerDaemon};
 pub use http::{Begun, HttpAnswer, HttpRequest};
 pub use namespace::Namespace;

@@ -21,7 +21,8 @@ pub fn binary() -> &'static Path {
 /// One of them does not build.
 pub fn load_generator() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let targets = ["--bin", "bench", "--bin", "gateway", "--bin", "register", "--example", "bench_worker"];
+    let bins = ["--bin", "bench", "--bin", "gateway", "--bin", "register", "--bin", "businessworker"];
+    let targets = [&bins[..], &["--example", "bench_worker", "--example", "bench_backend"]].concat();
     BINARY.get_or_init(|| built("bench", &[&targets[..], &["--test", "processes"]].concat()))
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Setup {
     /// Further flags of each gateway, and of each worker.
     pub(crate) gateway_flags: Vec<String>,
     pub(crate) worker_flags: Vec<String>,
+    /// The workers' program, instead of `bench_worker`.
+    pub(crate) worker_program: Option<&'static str>,
     /// The directory for the daemons' logs, if they are wanted.
     pub(crate) logs: Option<PathBuf>,
 }
@@ -72,7 +74,7 @@ pub(crate) struct Cluster {
 
 impl Daemon {
     /// Starts `binary`, a path relative to the directory of this program. Its log goes to a file in `logs` too, if given.
-    fn start(name: String, binary: &str, flags: &[String], logs: Option<&Path>) -> Result<Self> {
+    pub(crate) fn start(name: String, binary: &str, flags: &[String], logs: Option<&Path>) -> Result<Self> {
         let own = std::env::current_exe().context("the path of this program is unknown")?;
         let path = own.with_file_name(binary);
         let mut command = Command::new(&path);
@@ -258,7 +260,8 @@ impl Cluster {
         let mut flags = vec!["--register-address".into(), self.register_address.clone()];
         flags.extend_from_slice(&self.setup.worker_flags);
         let logs = self.setup.logs.as_deref();
-        self.workers.push(Daemon::start(name, "examples/bench_worker", &flags, logs)?);
+        let program = self.setup.worker_program.unwrap_or("examples/bench_worker");
+        self.workers.push(Daemon::start(name, program, &flags, logs)?);
         Ok(())
     }
 

@@ -9,7 +9,8 @@
 //! group at `J<group> `, leaves it at `L<group> `, and sends `G<group> …` to the group. It answers `S` with `S` and the
 //! number of sessions. The case `mesh` starts its servers itself, and also uses `I` and `T` of `bench_worker`. So does
 //! the case `scale`, whose clients are in processes of their own (`generator`), and the case `federation`, which uses all
-//! letters of `bench_worker` and starts nats-servers (`nats`), too.
+//! letters of `bench_worker` and starts nats-servers (`nats`), too. The case `webhook` starts the stock worker with the backend
+//! `bench_backend`, and `bench_worker`.
 
 mod address;
 mod args;

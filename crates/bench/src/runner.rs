@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use crate::address::Url;
-use crate::args::{Case, Cli, Common, Federation, Mesh, Scale};
+use crate::args::{Case, Cli, Common, Federation, Mesh, Scale, Webhook};
 use crate::case::{self, Outcome, Target};
 use crate::procfs::Processes;
 use crate::report::{self, Progress, System};
@@ -29,6 +29,7 @@ pub(crate) fn run(cli: &Cli) -> Result<bool> {
         (Case::Mesh(mesh), _) => meshes(mesh, &runtime),
         (Case::Scale(scale), _) => scaled(scale, &runtime),
         (Case::Federation(federation), _) => federated(federation, &runtime),
+        (Case::Webhook(webhook), _) => over_http(webhook, &runtime),
         (_, Some(common)) => loaded(&cli.case, common, &runtime),
         (_, None) => (Vec::new(), Ok(())),
     };
@@ -76,6 +77,15 @@ fn meshes(mesh: &Mesh, runtime: &Runtime) -> (Vec<System>, Result<()>) {
 fn federated(federation: &Federation, runtime: &Runtime) -> (Vec<System>, Result<()>) {
     let progress = Progress::new("federation".into());
     match LocalSet::new().block_on(runtime, case::federation::run(federation, &progress)) {
+        Ok(systems) => (systems, Ok(())),
+        Err(error) => (Vec::new(), Err(error)),
+    }
+}
+
+/// Measures an echo over HTTP, and one in Rust.
+fn over_http(webhook: &Webhook, runtime: &Runtime) -> (Vec<System>, Result<()>) {
+    let progress = Progress::new("webhook".into());
+    match LocalSet::new().block_on(runtime, case::webhook::run(webhook, &progress)) {
         Ok(systems) => (systems, Ok(())),
         Err(error) => (Vec::new(), Err(error)),
     }
@@ -150,7 +160,7 @@ async fn one(case: &Case, target: &Target, progress: &Progress) -> Result<Outcom
         Case::Join(join) => case::join::run(join, target, progress).await,
         Case::Fair(fair) => case::fair::run(fair, target, progress).await,
         Case::Burst(burst) => case::burst::run(burst, target, progress).await,
-        Case::Mesh(_) | Case::Scale(_) | Case::Federation(_) | Case::Generate => {
+        Case::Mesh(_) | Case::Scale(_) | Case::Federation(_) | Case::Webhook(_) | Case::Generate => {
             anyhow::bail!("this case starts its servers itself")
         }
     }
@@ -169,13 +179,14 @@ fn name(case: &Case) -> &'static str {
         Case::Mesh(_) => "mesh",
         Case::Scale(_) => "scale",
         Case::Federation(_) => "federation",
+        Case::Webhook(_) => "webhook",
         Case::Generate => "generate",
     }
 }
 
 fn system(name: &str, url: &Url, pids: &[u32], tree: bool) -> (Target, System) {
     let processes = Processes::new(pids, tree);
-    let target = Target { url: url.clone(), processes, nats: Processes::new(&[], false) };
+    let target = Target { url: url.clone(), processes, nats: Processes::new(&[], false), parts: Vec::new() };
     let (name, url) = (name.to_owned(), url.text.clone());
     (target, System { name, url, pids: pids.to_vec(), ..System::default() })
 }

@@ -31,5 +31,6 @@ mod stats;
 pub use api::MIN_TOKEN_LEN;
 pub use config::{Config, FORMER_KEYS, Flags};
 pub use config_error::ConfigError;
+pub use openapi::document as openapi;
 pub use request_counts::RequestCounts;
 pub use server::{bind, serve};

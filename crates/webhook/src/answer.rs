@@ -184,6 +184,36 @@ mod tests {
         assert!(Answer::read(&Bytes::from_static(b"<html>"), 3).is_err());
     }
 
+    /// Whether an answer is one that `/openapi.json` describes.
+    fn is_described(answer: &Value) -> bool {
+        let response = &gatewayworker_http::openapi()["webhooks"]["connect"]["post"]["responses"]["200"];
+        let schema = &response["content"]["application/json"]["schema"];
+        jsonschema::draft202012::new(schema).unwrap().is_valid(answer)
+    }
+
+    #[test]
+    fn what_is_described_is_read_and_nothing_else() {
+        for answer in [
+            json!({}),
+            json!({"admission": {"admit": true}, "later": 1}),
+            json!({"admission": {"admit": false, "code": 4403, "message": {"a": 1}}, "session": {"a": null}}),
+            json!({"calls": [{"call": "join_group", "params": {"group": "hall"}}]}),
+            json!({"calls": [{"call": "send_to_all", "params": {"message": "x", "except": []}}]}),
+        ] {
+            assert!(is_described(&answer) && read(answer.clone()).is_ok(), "{answer}");
+        }
+        for answer in [
+            json!([]),
+            json!({"admission": true}),
+            json!({"session": []}),
+            json!({"calls": [{"call": "client_count"}]}),
+            json!({"calls": [{"call": "nothing"}]}),
+            json!({"calls": [{"params": {}}]}),
+        ] {
+            assert!(!is_described(&answer) && read(answer.clone()).is_err(), "{answer}");
+        }
+    }
+
     #[test]
     fn a_call_that_does_not_exist_and_a_question_are_errors() {
         assert_eq!(error(json!({"calls": [{"call": "sendToAll"}]})), "there is no call \"sendToAll\"");

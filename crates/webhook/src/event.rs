@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use gatewayworker_businessworker::{Client, CloseReason, EventName, Handshake, Message, SessionData, php};
+use gatewayworker_businessworker::{Client, CloseReason, EventName, Handshake, SessionData, php};
 use gatewayworker_protocol::EventContext;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -25,7 +25,8 @@ pub(crate) struct Event {
 pub(crate) enum Kind<'a> {
     Open,
     Connect(&'a Handshake),
-    Message(&'a Message),
+    /// With whether the client marked it as binary.
+    Message(&'a Bytes, bool),
     Close(CloseReason),
 }
 
@@ -145,9 +146,9 @@ impl Event {
         match kind {
             Kind::Open => {}
             Kind::Connect(handshake) => form.handshake = Some(HandshakeForm::of(handshake)),
-            Kind::Message(message) => {
-                (form.message, form.message_base64) = text_or_base64(message.bytes());
-                form.binary = Some(message.is_binary());
+            Kind::Message(message, binary) => {
+                (form.message, form.message_base64) = text_or_base64(message);
+                form.binary = Some(*binary);
             }
             Kind::Close(reason) => {
                 form.reason = Some(reason.as_str());
@@ -174,7 +175,7 @@ impl Kind<'_> {
         match self {
             Self::Open => EventName::Open,
             Self::Connect(_) => EventName::Connect,
-            Self::Message(_) => EventName::Message,
+            Self::Message(..) => EventName::Message,
             Self::Close(_) => EventName::Close,
         }
     }
@@ -295,6 +296,37 @@ pub(crate) mod tests {
         let event = Event::new(about(), &kind, 1).unwrap();
         expected["try"] = 3.into();
         assert_eq!(serde_json::from_slice::<Value>(&event.body(3)).unwrap(), expected, "a later try");
+    }
+
+    /// The schema that `/openapi.json` has of the body of a request.
+    fn check(event: &Value) {
+        let webhook = &gatewayworker_http::openapi()["webhooks"][event["event"].as_str().unwrap()]["post"];
+        let schema = &webhook["requestBody"]["content"]["application/json"]["schema"];
+        let validator = jsonschema::draft202012::new(schema).unwrap();
+        let errors: Vec<_> = validator.iter_errors(event).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{event}: {errors:?}");
+    }
+
+    #[test]
+    fn every_event_is_as_the_description_says() {
+        let handshake = handshake();
+        let [text, bytes] = [Bytes::from("hi"), Bytes::from_static(b"\xff")];
+        let kinds = [
+            Kind::Open,
+            Kind::Connect(&handshake),
+            Kind::Message(&text, false),
+            Kind::Message(&bytes, true),
+            Kind::Close(CloseReason::ClientLeft),
+        ];
+        let strange = Bytes::from_static(b"\xff");
+        let mut strange = context(Some(strange.clone()), vec![strange]);
+        strange.is_cut = true;
+        for kind in &kinds {
+            check(&body(about(), kind));
+            let close_frame = Some((1000, "bye"));
+            check(&body(About { event_id: None, context: Some(&strange), close_frame, ..about() }, kind));
+            check(&body(About { context: None, session: Err("an object".into()), ..about() }, kind));
+        }
     }
 
     #[test]

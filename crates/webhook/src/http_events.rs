@@ -228,7 +228,7 @@ impl Events for HttpEvents {
     }
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
-        self.handle_or_fail(client, Kind::Message(&message)).await
+        self.handle_or_fail(client, Kind::Message(message.bytes(), message.is_binary())).await
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {

@@ -14,6 +14,8 @@ mod closing;
 #[cfg(unix)]
 mod descriptors;
 mod event_context;
+mod events_over_http;
+mod events_over_http_failures;
 mod heartbeat;
 mod http_limits;
 mod http_openapi;

@@ -2,17 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gatewayworker_businessworker::prometheus_client::encoding::text::encode_registry;
+use gatewayworker_businessworker::{CancellationToken, EventsConfig, Metrics, Problems};
+use gatewayworker_protocol::SecretKey;
 use gatewayworker_tests::metrics::Scrape;
 use gatewayworker_tests::tls::Certificate;
 use gatewayworker_tests::{Cluster, eventually};
+use gatewayworker_webhook::HttpEvents;
 use serde_json::{Value, json};
 
 const GUIDE: &str = include_str!("../../../docs/guide/metrics.md");
 const ALERTS: &str = include_str!("../../../ops/alerts.yml");
 const DASHBOARD: &str = include_str!("../../../ops/grafana.json");
 
+/// The names of the metrics of events over HTTP, with their types.
+fn families_of_events() -> BTreeMap<String, String> {
+    let (metrics, problems) = (Metrics::default(), Problems::default());
+    let config = EventsConfig::new("http://127.0.0.1:1/", SecretKey::default());
+    HttpEvents::new(&config, CancellationToken::new()).unwrap().register(&metrics, &problems);
+    let mut text = String::new();
+    metrics.with_registry(|registry| encode_registry(&mut text, registry)).unwrap();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    // OpenMetrics has the type of a counter without the end of its name.
+    let full = |(name, kind): (&str, &str)| match kind {
+        "counter" => (format!("{name}_total"), kind.to_owned()),
+        _ => (name.to_owned(), kind.to_owned()),
+    };
+    types.map(full).collect()
+}
+
 /// The names of all metrics of each daemon, with their types.
-async fn families() -> [(&'static str, BTreeMap<String, String>); 3] {
+async fn families() -> [(&'static str, BTreeMap<String, String>); 4] {
     let certificate = Certificate::default();
     let listen = "[[listen]]\nurl = 'websocket://127.0.0.1:0'\n".to_owned();
     let cluster = Cluster::builder().listen(&(listen + &certificate.listener("wss://127.0.0.1:0")));
@@ -32,7 +52,8 @@ async fn families() -> [(&'static str, BTreeMap<String, String>); 3] {
         let families = Scrape::of(daemon).await.families();
         all.push((name, families.into_iter().map(|(name, (kind, _))| (name, kind)).collect()));
     }
-    all.try_into().expect("three daemons")
+    all.push(("events", families_of_events()));
+    all.try_into().expect("three daemons, and one with events over HTTP")
 }
 
 /// The metrics in the guide's table for a daemon, with their types: below the line that begins with its name.
@@ -49,9 +70,13 @@ async fn the_guide_has_exactly_the_metrics_that_exist() {
         let heading = match daemon {
             "register" => "The register",
             "gateway" => "A gateway",
-            _ => "A worker",
+            "worker" => "A worker",
+            _ => "A worker that sends [events over HTTP](events-over-http.md) has these, too",
         };
-        let mut guide = of_guide("All daemons");
+        let mut guide = match daemon {
+            "events" => BTreeMap::new(),
+            _ => of_guide("All daemons"),
+        };
         guide.extend(of_guide(heading));
         assert_eq!(guide, families, "{daemon}");
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod admin_page;
+mod any_language;
 mod channel;
 mod client_guide;
 mod federation;
@@ -32,6 +33,7 @@ mod site;
 
 gatewayworker_tests::tests_with_programs! {
     []
+        any_language::the_backend_in_rust_echoes_and_checks_signatures,
         channel::over_the_gateways_an_event_reaches_every_worker_once_and_another_gateway_takes_over,
         channel::an_event_goes_only_to_workers_with_the_feature,
         channel::an_event_is_never_sent_to_a_php_gateway,
@@ -88,13 +90,16 @@ gatewayworker_tests::tests_with_programs! {
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP]
         http_guide::the_program_in_php_pushes,
+        any_language::the_backend_in_php_echoes_and_checks_signatures,
         php_example::without_the_packages_the_start_script_says_what_to_do;
     [PHP_PACKAGES]
         php_example::the_chat_in_php_answers_as_the_chat_in_rust_does,
         php_example::while_the_php_workers_start_again_clients_stay_and_wait,
         php_guide::the_commands_bring_an_application_over_and_back;
     [PHP_PACKAGES, CHROMIUM] php_example::two_pages_chat_through_php;
-    [PYTHON] http_guide::the_program_in_python_pushes;
+    [PYTHON]
+        http_guide::the_program_in_python_pushes,
+        any_language::the_backend_in_python_echoes_and_checks_signatures;
     [TELNET] listeners::telnet_chats_on_a_text_listener;
     [NETCAT] listeners::netcat_chats_on_a_text_listener;
     [NGINX]

@@ -27,6 +27,26 @@ pub(crate) struct Echo {
     pub(crate) rate: Option<u32>,
 }
 
+/// Flags of `webhook`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Webhook {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// How many clients connect.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) clients: u32,
+    /// Send this many messages a second, all clients together.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rate: u32,
+    /// How often each is measured, in turns.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Write all figures of all rounds to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) json: Option<PathBuf>,
+}
+
 /// Flags of `fanout`.
 #[derive(Args, Debug, Serialize)]
 pub(crate) struct Fanout {

@@ -14,7 +14,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
-pub(crate) use cases::{Burst, Connect, Disturb, Echo, Fair, Fanout, Group, Idle, Join, Mesh};
+pub(crate) use cases::{Burst, Connect, Disturb, Echo, Fair, Fanout, Group, Idle, Join, Mesh, Webhook};
 pub(crate) use federation::{Cut, Fault, Federation, MembersIn};
 pub(crate) use scale::{Part, Pings, Scale};
 pub(crate) use shared::{Common, Load, Sending};
@@ -58,6 +58,9 @@ pub(crate) enum Case {
     /// Starts clusters that NATS joins, the plain mesh of the same gateways, and nats-servers, and ends them: the cost of a
     /// message to a group, to a uid and to all in both, and its way. With --fault, what a fault of NATS loses.
     Federation(Federation),
+    /// Starts a register, a gateway and a worker, and ends them: the cost of an echo by a backend over HTTP (`bench_backend`), and
+    /// by a handler in Rust.
+    Webhook(Webhook),
     /// A process of the load generator of `scale`, which starts it.
     #[command(hide = true)]
     Generate,
@@ -75,7 +78,7 @@ impl Case {
             Case::Join(join) => Some(&join.common),
             Case::Fair(fair) => Some(&fair.common),
             Case::Burst(burst) => Some(&burst.common),
-            Case::Mesh(_) | Case::Scale(_) | Case::Federation(_) | Case::Generate => None,
+            Case::Mesh(_) | Case::Scale(_) | Case::Federation(_) | Case::Webhook(_) | Case::Generate => None,
         }
     }
 
@@ -84,6 +87,7 @@ impl Case {
         match self {
             Case::Mesh(mesh) => mesh.json.as_ref(),
             Case::Scale(scale) => scale.json.as_ref(),
+            Case::Webhook(webhook) => webhook.json.as_ref(),
             Case::Federation(federation) => federation.json.as_ref(),
             _ => self.common()?.json.as_ref(),
         }
@@ -106,6 +110,8 @@ impl Case {
             Case::Connect(connect) => connect.common.parallel,
             Case::Join(join) => join.clients,
             Case::Fair(fair) => fair.clients,
+            // The daemons and the backend add three pipes each.
+            Case::Webhook(webhook) => webhook.clients + 12,
             Case::Burst(burst) => burst.clients,
             // Each process adds three pipes.
             Case::Mesh(mesh) => mesh.gateways * mesh.clients + 3 * (mesh.gateways + mesh.workers + 2),

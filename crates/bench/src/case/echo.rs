@@ -132,7 +132,8 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     let late = shared.late().map(|late| Metric::new("generator_late_p99", "µs", late));
     let metrics = [used.cost("cpu_per_echo", echoed), used.rate("echoes", echoed)];
     let others = [late, writes, frames, Some(Metric::new("lost", "", lost as f64))];
-    let metrics = metrics.into_iter().chain(latency("latency", &shared.times.borrow())).chain(others);
+    let metrics = metrics.into_iter().chain(used.part_costs("echo", echoed));
+    let metrics = metrics.chain(latency("latency", &shared.times.borrow())).chain(others);
     let memory = memory_metrics(["rss_before", "pss_before"], memory_before)
         .chain(memory_metrics(["rss_after", "pss_after"], memory_after));
     Ok(Outcome {

@@ -108,7 +108,7 @@ async fn measure(
     }
     let first = urls.first().cloned().context("no gateway")?;
     let processes = Processes::new(&cluster.pids(), false);
-    let target = Target { url: first, processes, nats: Processes::new(&[], false) };
+    let target = Target { url: first, processes, nats: Processes::new(&[], false), parts: Vec::new() };
     let mut opened = Vec::new();
     for url in urls {
         let opening = Opening {

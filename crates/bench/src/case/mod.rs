@@ -16,6 +16,7 @@ mod probe;
 #[cfg(target_os = "linux")]
 pub(crate) mod scale;
 mod spread;
+pub(crate) mod webhook;
 
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub(crate) struct Target {
     pub(crate) processes: Processes,
     /// Those of the processes that are nats-servers: their CPU is also shown apart.
     pub(crate) nats: Processes,
+    /// Processes whose CPU is also shown apart, by their name.
+    pub(crate) parts: Vec<(&'static str, Processes)>,
 }
 
 /// The result of one round.
@@ -73,6 +76,7 @@ struct Window<'a> {
     start: Instant,
     servers: Cpu,
     nats: Cpu,
+    parts: Vec<Cpu>,
     own: Option<Cpu>,
 }
 
@@ -83,6 +87,8 @@ struct Usage {
     server_nanos: Option<f64>,
     /// The part of nats-servers in it; `None` without any.
     nats_nanos: Option<f64>,
+    /// The CPU time of the parts of the target.
+    parts_nanos: Vec<(&'static str, f64)>,
     /// The CPU time of this program, if the system has it.
     own_nanos: Option<f64>,
 }
@@ -90,18 +96,24 @@ struct Usage {
 impl<'a> Window<'a> {
     fn open(target: &'a Target) -> Result<Self> {
         let (servers, nats) = (target.processes.cpu()?, target.nats.cpu()?);
-        Ok(Window { target, start: Instant::now(), servers, nats, own: Processes::own().cpu().ok() })
+        let parts = target.parts.iter().map(|(_, processes)| processes.cpu()).collect::<Result<_>>()?;
+        Ok(Window { target, start: Instant::now(), servers, nats, parts, own: Processes::own().cpu().ok() })
     }
 
     fn close(self) -> Result<Usage> {
         let seconds = self.start.elapsed().as_secs_f64();
         let servers = self.target.processes.cpu()?.since(&self.servers)?;
         let nats = self.target.nats.cpu()?.since(&self.nats)?;
+        let parts = self.target.parts.iter().zip(&self.parts);
+        let parts_nanos = parts
+            .map(|((name, processes), before)| Ok((*name, processes.cpu()?.since(before)? as f64)))
+            .collect::<Result<_>>()?;
         let own = self.own.and_then(|before| Processes::own().cpu().ok()?.since(&before).ok());
         Ok(Usage {
             seconds,
             server_nanos: (!self.target.processes.is_empty()).then_some(servers as f64),
             nats_nanos: (!self.target.nats.is_empty()).then_some(nats as f64),
+            parts_nanos,
             own_nanos: own.map(|nanos| nanos as f64),
         })
     }
@@ -118,6 +130,16 @@ impl Usage {
     fn nats_cost(&self, what: &str, count: u64) -> Option<Metric> {
         let nanos = self.nats_nanos.filter(|_| count > 0)?;
         Some(Metric::new(format!("nats_per_{what}"), "µs", nanos / 1000.0 / count as f64))
+    }
+
+    /// The CPU time of each part divided by `count`, in µs.
+    fn part_costs(&self, what: &str, count: u64) -> Vec<Option<Metric>> {
+        let cost = |(name, nanos): &(&str, f64)| {
+            let metric =
+                || Metric::new(format!("{name}_cpu_per_{what}"), "µs", nanos / 1000.0 / count as f64);
+            (count > 0).then(metric)
+        };
+        self.parts_nanos.iter().map(cost).collect()
     }
 
     fn rate(&self, name: &'static str, count: u64) -> Option<Metric> {

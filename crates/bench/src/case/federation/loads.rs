@@ -59,7 +59,8 @@ impl Loaded {
         }
         tokio::time::sleep(SETTLE).await;
         let url = side.urls.iter().flatten().next().context("no gateway")?.clone();
-        let target = Target { url, processes: side.processes(), nats: side.nats_processes() };
+        let target =
+            Target { url, processes: side.processes(), nats: side.nats_processes(), parts: Vec::new() };
         Ok(Loaded { name: side.name.clone(), target, client_set: ClientSet::new(clients), orders })
     }
 

@@ -170,7 +170,7 @@ async fn start_cluster(
     // Clients are silent, and read nothing, while the other side is measured.
     let no_pings = "--ping-interval=0".to_owned();
     let gateway_flags = [no_pings].into_iter().chain(flags.gateway_flag.iter().cloned()).collect();
-    let setup = Setup { before, gateway_flags, worker_flags, logs: flags.logs.clone() };
+    let setup = Setup { before, gateway_flags, worker_flags, logs: flags.logs.clone(), ..Setup::default() };
     let mut cluster = Cluster::start_with(setup).await?;
     (0..gateways).try_for_each(|_| cluster.add_gateway())?;
     (0..workers).try_for_each(|_| cluster.add_worker())?;

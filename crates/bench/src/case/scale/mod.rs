@@ -175,7 +175,13 @@ impl Run<'_> {
             if let Some(nats) = &self.nats {
                 worker_flags.extend(federation_flags(nats, number, plan.clusters as usize));
             }
-            let setup = cluster::Setup { before, gateway_flags, worker_flags, logs: self.scale.logs.clone() };
+            let setup = cluster::Setup {
+                before,
+                gateway_flags,
+                worker_flags,
+                logs: self.scale.logs.clone(),
+                ..cluster::Setup::default()
+            };
             self.clusters.push(Cluster::start_with(setup).await?);
             let Some(cluster) = self.clusters.last_mut() else { continue };
             (0..plan.gateways).try_for_each(|_| cluster.add_gateway())?;

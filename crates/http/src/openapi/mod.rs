@@ -1,7 +1,10 @@
-//! The description of HTTP push in OpenAPI 3.1, from which clients can be generated.
+//! The description of HTTP push in OpenAPI 3.1, from which clients can be generated, and of the events that go the other
+//! way.
 //!
 //! It is made once, from the table of calls and the kinds of errors; `routes` serves it at
 //! `/openapi.json`.
+
+mod webhooks;
 
 use std::sync::LazyLock;
 
@@ -24,8 +27,8 @@ const OF_ALL_CALLS: &[StatusCode] = &[
     StatusCode::GATEWAY_TIMEOUT,
 ];
 
-/// The description.
-pub(crate) fn document() -> &'static Value {
+/// Returns the description.
+pub fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(make);
     &DOCUMENT
 }
@@ -52,6 +55,7 @@ fn make() -> Value {
             {"name": "more", "description": "Paths that are no calls."},
         ],
         "paths": paths,
+        "webhooks": webhooks::webhooks(),
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "The worker's `http.token`."},
