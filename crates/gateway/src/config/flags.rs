@@ -198,8 +198,9 @@ mod tests {
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
-            let of_table =
-                ["link_tls_", "admin_", "presence_", "auth_"].iter().find_map(|table| flag.strip_prefix(table));
+            let of_table = ["link_tls_", "admin_", "presence_", "auth_"]
+                .iter()
+                .find_map(|table| flag.strip_prefix(table));
             if let Some(key) = of_table {
                 let line = format!("#   {key} = ");
                 assert!(file.contains(&line), "{flag} is not in config/gateway.toml");
