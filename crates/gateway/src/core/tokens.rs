@@ -184,11 +184,12 @@ impl<P: Ports> Shard<P> {
         self.table.check_joins(client, &grant.groups).map_err(|_| "claims")?;
         let session = replace_keys(&client.session, &grant.session, self.settings.max_session_bytes);
         let session = session.ok_or("claims")?;
+        // Before the groups: a room hears of the client with what the new token says.
+        self.set_session(id, &session);
         for group in &grant.groups {
             let joined = self.table.join_group(id, group, number());
             debug_assert!(joined.is_ok(), "it was checked");
         }
-        self.set_session(id, &session);
         self.set_token_end(id, grant.expires_ms);
         Ok(grant.expires_at)
     }
