@@ -197,8 +197,7 @@ impl Remote {
         match (&problem, &before) {
             (Some(problem), None) => warn!(
                 url = self.url,
-                problem,
-                "the keys of tokens cannot be fetched: those of an earlier fetch stay"
+                problem, "the keys of tokens cannot be fetched: those of an earlier fetch stay"
             ),
             (None, Some(_)) => info!(url = self.url, "the keys of tokens are fetched again"),
             _ => {}
