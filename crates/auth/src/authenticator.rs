@@ -108,15 +108,16 @@ impl Authenticator {
         Duration::from_secs(self.verifier().with_leeway(expires_at)).saturating_sub(now)
     }
 
-    /// Returns what an operator has to mend; `None` where nothing is wrong.
+    /// Returns why clients with tokens of `jwks_url` are refused: its keys were never fetched. `None` where there are
+    /// keys, also those of an earlier fetch: the log says when they are not renewed.
     pub fn problem(&self) -> Option<String> {
         let remote = self.remote.as_ref()?;
-        let problem = remote.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let consequence = match self.verifier().key_set {
-            KeySet::Fetched(_) => "clients are checked with the keys that it had before",
-            KeySet::Unused | KeySet::Away => "clients with tokens of its keys are refused",
-        };
-        Some(format!("auth.jwks_url: the keys cannot be fetched, {consequence}: {problem}"))
+        let KeySet::Away = self.verifier().key_set else { return None };
+        let refused = "clients with tokens of its keys are refused";
+        Some(match &*remote.problem.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(problem) => format!("auth.jwks_url: the keys cannot be fetched, {refused}: {problem}"),
+            None => format!("auth.jwks_url: the keys are not fetched yet, {refused}"),
+        })
     }
 
     /// Fetches the key set, now and then, for as long as the future is polled. It never ends.
@@ -194,7 +195,10 @@ impl Remote {
             problem.clone(),
         );
         match (&problem, &before) {
-            (Some(problem), None) => warn!(url = self.url, problem, "the keys of tokens cannot be fetched"),
+            (Some(problem), None) => warn!(
+                url = self.url,
+                problem, "the keys of tokens cannot be fetched: those of an earlier fetch stay"
+            ),
             (None, Some(_)) => info!(url = self.url, "the keys of tokens are fetched again"),
             _ => {}
         }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::claims::Limits;
 use crate::keys::{Key, KeyProblem};
-use crate::verifier::{KeySet, Rules, Verifier};
+use crate::verifier::{KeySet, MAX_TRIES, Rules, Verifier};
 
 /// The most secrets of `hs256_secret_file`.
 const MAX_SECRETS: usize = 10;
@@ -107,6 +107,9 @@ pub enum ConfigError {
     /// `jwks_url` is none.
     #[error("auth.jwks_url = \"{0}\": write it as https://example.com/.well-known/jwks.json")]
     Url(String),
+    /// `jwks_url` has a name or a password in it.
+    #[error("auth.jwks_url has a name or a password before the host: key sets are public, take it out")]
+    UrlCredentials,
     /// `jwks_url` goes over the network unprotected.
     #[error(
         "auth.jwks_url = \"{0}\": whoever is on the way could put keys of his own there: use https, or set \
@@ -223,9 +226,11 @@ impl Config {
         }
         if let Some(text) = read("public_key_file", self.public_key_file.as_deref())? {
             keys.extend(Key::of_pem(&text).map_err(problem("public_key_file"))?);
+            check_tries("public_key_file", &keys)?;
         }
         if let Some(text) = read("jwks_file", self.jwks_file.as_deref())? {
             keys.extend(Key::of_key_set(text.as_bytes()).map_err(problem("jwks_file"))?);
+            check_tries("jwks_file", &keys)?;
         }
         Ok(keys)
     }
@@ -235,6 +240,9 @@ impl Config {
         let Some(text) = &self.jwks_url else { return Ok(None) };
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
         let Some(url) = url.filter(Url::has_host) else { return Err(ConfigError::Url(text.clone())) };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(ConfigError::UrlCredentials);
+        }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let is_loopback =
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
@@ -243,6 +251,21 @@ impl Config {
         }
         Ok(Some(url))
     }
+}
+
+/// Checks that all keys without a name are tried. `key` names the file that was read last.
+fn check_tries(key: &'static str, keys: &[Key]) -> Result<(), ConfigError> {
+    let nameless = |key: &&Key| key.kid.is_none();
+    let alike = |key: &Key| keys.iter().filter(nameless).filter(|it| it.algorithm == key.algorithm).count();
+    let most = keys.iter().filter(nameless).map(alike).max().unwrap_or(0);
+    if most > MAX_TRIES {
+        let problem = format!(
+            "there are {most} keys of one kind without a name (kid), and a token is tried with {MAX_TRIES}: take old \
+             ones out, or name them in a key set"
+        );
+        return Err(ConfigError::Key { key, problem });
+    }
+    Ok(())
 }
 
 fn read(key: &'static str, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
@@ -285,6 +308,8 @@ mod tests {
                 "jwks_url = 'http://example.com/'",
                 "auth.jwks_url = \"http://example.com/\": whoever is on the way",
             ),
+            ("jwks_url = 'https://u:hunter2@example.com/'", "auth.jwks_url has a name or a password"),
+            ("jwks_url = 'http://hunter2@example.com/'", "auth.jwks_url has a name or a password"),
             (&format!("{secret}leeway_s = 3601"), "auth.leeway_s = 3601: from 0 to 3600"),
             (&format!("{secret}jwks_refresh_s = 1"), "auth.jwks_refresh_s = 1: from 10"),
             (&format!("{secret}token_in = []"), "auth.token_in is empty"),
@@ -317,8 +342,24 @@ mod tests {
         let config = Config { hs256_secret_file: Some("s".into()), ..Config::default() }
             .with_paths_relative_to(Some(&directory.path().join("gateway.toml")));
         assert_eq!(config.verifier(LIMITS).unwrap().own_keys.len(), 2);
+        let secrets: Vec<_> = (b'a'..b'k').map(|letter| char::from(letter).to_string().repeat(32)).collect();
+        std::fs::write(directory.path().join("s"), secrets.join("\n")).unwrap();
+        assert!(config.verifier(LIMITS).unwrap().own_keys.len() < MAX_TRIES, "all secrets are tried");
         std::fs::write(directory.path().join("s"), "\n").unwrap();
         let error = config.verifier(LIMITS).unwrap_err().to_string();
         assert_eq!(error, "auth.hs256_secret_file: it has 0 lines with a secret: give 1 to 10");
+    }
+
+    #[test]
+    fn more_keys_without_a_name_than_are_tried_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keys.pem");
+        let config = Config { public_key_file: Some(file.clone()), ..Config::default() };
+        let pem = include_str!("testing/ed.pub.pem");
+        std::fs::write(&file, pem.repeat(MAX_TRIES)).unwrap();
+        assert_eq!(config.verifier(LIMITS).unwrap().own_keys.len(), MAX_TRIES);
+        std::fs::write(&file, pem.repeat(MAX_TRIES + 1)).unwrap();
+        let error = config.verifier(LIMITS).unwrap_err().to_string();
+        assert!(error.starts_with("auth.public_key_file: there are 17 keys of one kind"), "{error}");
     }
 }

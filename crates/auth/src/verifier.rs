@@ -16,8 +16,9 @@ use crate::ring_provider;
 /// The longest token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The most keys that a token is checked with which names none.
-const MAX_TRIES: usize = 8;
+/// The most keys that a token is checked with which names none. All secrets are among them, and more than these of one's
+/// own are refused at the start.
+pub(crate) const MAX_TRIES: usize = 16;
 
 /// The rules and the keys. Cloned when the keys of a key set change.
 #[derive(Debug, Clone)]
@@ -82,7 +83,8 @@ impl Verifier {
 
     fn check_signature(&self, token: &str, header: &Header) -> Result<Claims, Refusal> {
         let mut refusal = Refusal::Signature;
-        for key in self.candidates(header)? {
+        let candidates = self.candidates(header).map_err(|refusal| self.or_unknown_key(header, refusal))?;
+        for key in candidates {
             match decode::<Claims>(token, &key.key, &signature_only(key.algorithm)) {
                 Ok(decoded) => return Ok(decoded.claims),
                 Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
@@ -90,37 +92,51 @@ impl Verifier {
                 Err(_) => return Err(Refusal::Malformed),
             }
         }
-        Err(refusal)
+        Err(self.or_unknown_key(header, refusal))
     }
 
     /// Returns the keys that a token may be signed with: the one that it names, or those without a name.
     fn candidates(&self, header: &Header) -> Result<impl Iterator<Item = &Key>, Refusal> {
+        if !self.keys().any(|key| key.algorithm == header.alg) {
+            return Err(Refusal::Algorithm);
+        }
+        let by_name = self.names_known_key(header);
+        let may_have_signed = move |key: &&Key| match (by_name, &header.kid) {
+            (true, _) => key.kid == header.kid,
+            (false, Some(_)) => key.kid.is_none(),
+            (false, None) => true,
+        };
+        if !self.keys().any(|key| may_have_signed(&key)) {
+            return Err(Refusal::Key);
+        }
+        let for_algorithm = move |key: &&Key| may_have_signed(key) && key.algorithm == header.alg;
+        if !self.keys().any(|key| for_algorithm(&key)) {
+            return Err(Refusal::Algorithm);
+        }
+        Ok(self.keys().filter(for_algorithm).take(MAX_TRIES))
+    }
+
+    /// Returns why a token is refused that no key here has signed: where a key set may have its key by now, that is
+    /// the reason, and the set is fetched again for it. No set has secrets.
+    fn or_unknown_key(&self, header: &Header, refusal: Refusal) -> Refusal {
+        match &self.key_set {
+            _ if header.alg == Algorithm::HS256 || self.names_known_key(header) => refusal,
+            KeySet::Away => Refusal::KeysAway,
+            KeySet::Fetched(_) if header.kid.is_some() => Refusal::Key,
+            KeySet::Fetched(_) | KeySet::Unused => refusal,
+        }
+    }
+
+    fn names_known_key(&self, header: &Header) -> bool {
+        header.kid.is_some() && self.keys().any(|key| key.kid == header.kid)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
         let fetched = match &self.key_set {
             KeySet::Fetched(keys) => keys.as_slice(),
             KeySet::Unused | KeySet::Away => &[],
         };
-        let (has_key_set, is_away) =
-            (!matches!(self.key_set, KeySet::Unused), matches!(self.key_set, KeySet::Away));
-        let may_be_fetched = has_key_set && header.alg != Algorithm::HS256;
-        let all = || self.own_keys.iter().chain(fetched);
-        if !may_be_fetched && !all().any(|key| key.algorithm == header.alg) {
-            return Err(Refusal::Algorithm);
-        }
-        let is_named = |key: &Key| key.kid.is_some() && key.kid == header.kid;
-        let by_name = header.kid.is_some() && all().any(is_named);
-        let may_have_signed = move |key: &&Key| match (by_name, &header.kid) {
-            (true, _) => is_named(key),
-            (false, Some(_)) => key.kid.is_none(),
-            (false, None) => true,
-        };
-        if !all().any(|key| may_have_signed(&key)) {
-            return Err(if is_away { Refusal::KeysAway } else { Refusal::Key });
-        }
-        let for_algorithm = move |key: &&Key| may_have_signed(key) && key.algorithm == header.alg;
-        if !all().any(|key| for_algorithm(&key)) {
-            return Err(if is_away { Refusal::KeysAway } else { Refusal::Algorithm });
-        }
-        Ok(self.own_keys.iter().chain(fetched).filter(for_algorithm).take(MAX_TRIES))
+        self.own_keys.iter().chain(fetched)
     }
 
     fn check_rules(&self, claims: &Claims, now_s: u64) -> Result<(), Refusal> {

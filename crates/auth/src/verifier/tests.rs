@@ -209,6 +209,32 @@ fn a_key_is_found_by_its_name_and_a_token_that_names_none_tries_those_of_its_alg
 }
 
 #[test]
+fn a_key_set_is_asked_for_a_name_that_is_unknown_although_keys_without_a_name_are_there() {
+    let pair = || rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let public = |pair: &rcgen::KeyPair| Key::of_pem(&pair.public_key_pem()).unwrap().remove(0);
+    let sign = |pair: &rcgen::KeyPair, kid| {
+        SigningKey::from_pem(&pair.serialize_pem()).unwrap().sign(&valid(), kid).unwrap()
+    };
+    let (own, listed, new) = (pair(), pair(), pair());
+    let listed_key = Key { kid: Some("listed".into()), ..public(&listed) };
+    for own_key in [Key::of_secret(SECRET).unwrap(), public(&own)] {
+        let with = |key_set| Verifier::new(rules(), vec![own_key.clone()], key_set);
+        let fetched = with(KeySet::Fetched(vec![listed_key.clone()]));
+        assert_eq!(fetched.verify(&sign(&new, Some("new")), NOW_S), Err(Refusal::Key));
+        assert_eq!(fetched.verify(&sign(&new, Some("listed")), NOW_S), Err(Refusal::Signature));
+        assert!(fetched.verify(&sign(&listed, Some("listed")), NOW_S).is_ok());
+        let away = with(KeySet::Away);
+        assert_eq!(away.verify(&sign(&new, Some("new")), NOW_S), Err(Refusal::KeysAway));
+        assert_eq!(away.verify(&sign(&new, None), NOW_S), Err(Refusal::KeysAway));
+    }
+    let with_own = Verifier::new(rules(), vec![public(&own)], KeySet::Fetched(vec![listed_key]));
+    assert!(with_own.verify(&sign(&own, Some("any")), NOW_S).is_ok(), "a key without a name takes any");
+    let forged = SigningKey::hs256("another secret of more than 32 bytes").sign(&valid(), Some("x")).unwrap();
+    let with_secret = Verifier::new(rules(), vec![Key::of_secret(SECRET).unwrap()], KeySet::Away);
+    assert_eq!(with_secret.verify(&forged, NOW_S), Err(Refusal::Signature));
+}
+
+#[test]
 fn keys_of_the_wrong_kind_are_refused_with_what_to_do() {
     let refused = |pem: &str| Key::of_pem(pem).unwrap_err().to_string();
     assert!(refused(include_str!("../testing/rsa.pem")).starts_with("it has a private key"));

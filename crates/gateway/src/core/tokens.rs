@@ -24,8 +24,14 @@ use super::websocket::encode;
 /// What a message begins with that has a new token.
 pub const PREFIX: &[u8] = br#"{"gw":"token","#;
 
-/// A client that has sent so many wrong tokens is closed.
+/// A client that has sent so many wrong tokens since the last good one is closed.
 const MAX_REFUSED: u8 = 10;
+
+/// The name of the refusal that is no mistake of the client.
+const KEYS_AWAY: &str = "keys-away";
+
+/// How much longer a client stays whose token expires while a new one is checked, in ms.
+const RENEWAL_MS: u64 = 10_000;
 
 /// The longest message that may have a new token, in bytes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
@@ -61,7 +67,9 @@ struct Held {
     expires_ms: Option<u64>,
     /// A new token is being checked.
     is_renewing: bool,
-    /// How many wrong tokens it has sent.
+    /// Its token has expired while a new one was being checked.
+    is_overdue: bool,
+    /// How many wrong tokens it has sent since the last good one.
     refused: u8,
 }
 
@@ -71,11 +79,21 @@ impl Tokens {
         self.ends.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Returns a client whose time is over.
+    /// Returns a client whose time is over. One whose new token is being checked gets more time, once.
     fn pop_expired(&mut self, now_ms: u64) -> Option<u32> {
-        let (_, id) = self.ends.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms)?;
-        self.forget(id);
-        Some(id)
+        loop {
+            let (_, id) = self.ends.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms)?;
+            match self.by_id.get_mut(&id) {
+                Some(held) if held.is_renewing && !held.is_overdue => {
+                    held.is_overdue = true;
+                    self.set_end(id, Some(now_ms.saturating_add(RENEWAL_MS)));
+                }
+                _ => {
+                    self.forget(id);
+                    return Some(id);
+                }
+            }
+        }
     }
 
     pub(super) fn forget(&mut self, id: u32) {
@@ -164,7 +182,12 @@ impl<P: Ports> Shard<P> {
                 let expires_at = expires_at.map_or("null".to_owned(), |at| at.to_string());
                 self.answer_token(key, &format!(r#"{{"gw":"token","ok":true,"expires_at":{expires_at}}}"#));
             }
-            Err(reason) => self.refuse_token(key, reason),
+            Err(reason) => {
+                self.refuse_token(key, reason);
+                if self.tokens.by_id.get(&id).is_some_and(|held| held.is_overdue) {
+                    self.set_token_end(id, Some(now_ms));
+                }
+            }
         }
         self.close_pending();
     }
@@ -191,13 +214,20 @@ impl<P: Ports> Shard<P> {
             debug_assert!(joined.is_ok(), "it was checked");
         }
         self.set_token_end(id, grant.expires_ms);
+        if let Some(held) = self.tokens.by_id.get_mut(&id) {
+            (held.refused, held.is_overdue) = (0, false);
+        }
         Ok(grant.expires_at)
     }
 
-    /// Tells a client that its new token is refused, and closes it after too many.
+    /// Tells a client that its new token is refused, and closes it after too many. That the gateway has no keys is not
+    /// the client's mistake.
     fn refuse_token(&mut self, key: Key, reason: &str) {
         self.answer_token(key, &format!(r#"{{"gw":"token","ok":false,"error":"{reason}"}}"#));
         let Some(held) = self.tokens.by_id.get_mut(&key.connection_id()) else { return };
+        if reason == KEYS_AWAY {
+            return;
+        }
         held.refused = held.refused.saturating_add(1);
         if held.refused == MAX_REFUSED {
             self.pending_close.push((key, CloseReason::ProtocolError));

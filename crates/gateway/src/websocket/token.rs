@@ -62,19 +62,22 @@ fn take_bearer(request: &mut Request<'_>) -> Option<Vec<u8>> {
     Some(token)
 }
 
-/// Takes the name behind `gw.token` out of the list of subprotocols.
+/// Takes the names behind each `gw.token` out of the list of subprotocols; the first one counts.
 fn take_subprotocol(request: &mut Request<'_>) -> Option<Vec<u8>> {
-    let mut names: Vec<_> = request
-        .header("Sec-WebSocket-Protocol")?
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .collect();
-    let at = names.iter().position(|name| *name == SUBPROTOCOL.as_bytes())? + 1;
-    if at == names.len() {
-        return None;
+    let mut token = None;
+    let mut rest: Vec<&[u8]> = Vec::new();
+    let list = request.header("Sec-WebSocket-Protocol")?;
+    let mut names = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    while let Some(name) = names.next() {
+        rest.push(name);
+        if name == SUBPROTOCOL.as_bytes()
+            && let Some(behind) = names.next()
+        {
+            token.get_or_insert_with(|| behind.to_vec());
+        }
     }
-    let token = names.remove(at).to_vec();
-    let rest = names.join(&b", "[..]);
+    let token = token?;
+    let rest = rest.join(&b", "[..]);
     request.set_header("Sec-WebSocket-Protocol", Some(rest));
     Some(token)
 }

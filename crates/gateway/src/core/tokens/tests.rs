@@ -165,6 +165,41 @@ fn one_token_is_checked_at_a_time_and_a_client_with_ten_wrong_ones_is_closed() {
 }
 
 #[test]
+fn a_good_token_makes_up_for_wrong_ones_and_missing_keys_are_nobodys_mistake() {
+    let mut f = fixture();
+    for _ in 0..3 {
+        for _ in 0..9 {
+            f.shard.renew(f.key, Err("expired"), || 8, 0);
+        }
+        f.shard.renew(f.key, Ok(grant("u1", &[], 20_000)), || 8, 0);
+    }
+    for _ in 0..20 {
+        f.shard.renew(f.key, Err("keys-away"), || 8, 0);
+    }
+    assert_eq!(f.finished(), None);
+    assert_eq!(gatewayworker_auth::Refusal::KeysAway.name(), KEYS_AWAY);
+}
+
+#[test]
+fn a_token_that_expires_while_a_new_one_is_checked_waits_for_the_answer_and_no_longer_than_ten_seconds() {
+    for (answered, is_closed_at) in
+        [(Some(Ok(30_000)), 30_000), (Some(Err("expired")), 11_000), (None, 20_000)]
+    {
+        let mut f = fixture();
+        f.send(r#"{"gw":"token","token":"a"}"#);
+        assert!(f.asked().is_some());
+        f.shard.advance(10_000);
+        assert_eq!(f.finished(), None);
+        if let Some(answer) = answered {
+            f.shard.renew(f.key, answer.map(|expires_ms| grant("u1", &[], expires_ms)), || 8, 11_000);
+        }
+        assert_eq!(f.shard.next_deadline(), Some(is_closed_at));
+        f.shard.advance(is_closed_at);
+        assert_eq!(f.finished(), Some(CloseReason::TokenExpired));
+    }
+}
+
+#[test]
 fn only_clients_that_came_with_a_token_may_send_new_ones() {
     let mut f = fixture();
     f.send(r#"{"gw": "token"}"#);

@@ -371,6 +371,11 @@ async fn a_token_is_taken_from_each_place_and_no_worker_sees_it() {
             format!("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: gw.token,{TOKEN},b\r\n"),
             ("HTTP_SEC_WEBSOCKET_PROTOCOL", "a, gw.token, b"),
         ),
+        (
+            "/ws".into(),
+            format!("Sec-WebSocket-Protocol: gw.token, {TOKEN}, a, gw.token, eyJother\r\n"),
+            ("HTTP_SEC_WEBSOCKET_PROTOCOL", "gw.token, a, gw.token"),
+        ),
         ("/ws".into(), format!("Cookie: sid=s1; jwt={TOKEN}; x=y\r\n"), ("HTTP_COOKIE", "sid=s1; x=y")),
         ("/ws".into(), format!("Cookie: jwt={TOKEN}\r\n"), ("QUERY_STRING", "")),
     ] {
