@@ -4,6 +4,7 @@
 function is_ours(string $signature, string $body): bool
 {
     // Whether one of the signatures is ours, and not older than five minutes.
+    $secret = (string) getenv('GATEWAYWORKER_EVENTS_SECRET');
     $at = 0;
     $codes = [];
     foreach (explode(',', $signature) as $part) {
@@ -14,9 +15,9 @@ function is_ours(string $signature, string $body): bool
             $codes[] = $value;
         }
     }
-    $ours = hash_hmac('sha256', "$at.$body", getenv('GATEWAYWORKER_EVENTS_SECRET'));
+    $ours = hash_hmac('sha256', "$at.$body", $secret);
     $equal = fn(string $code): bool => hash_equals($ours, $code);
-    return abs(time() - $at) < 300 && array_filter($codes, $equal) !== [];
+    return $secret !== '' && abs(time() - $at) < 300 && array_filter($codes, $equal) !== [];
 }
 
 $body = file_get_contents('php://input');

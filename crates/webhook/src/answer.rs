@@ -35,7 +35,8 @@ pub(crate) struct AnswerCall {
 /// Why an answer makes no sense. It has no effect then.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
-    #[error("the answer is not of the form that the guide has: {0}")]
+    // Without serde's sentence, which quotes the answer: that may be anybody's data, and long.
+    #[error("the answer is not of the form that the guide has, at line {}, column {}", .0.line(), .0.column())]
     Form(#[from] serde_json::Error),
     #[error("the answer has {count} calls, and events.max_calls = {limit}")]
     TooManyCalls { count: usize, limit: usize },

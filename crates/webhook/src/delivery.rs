@@ -212,8 +212,15 @@ impl Sending<'_> {
         let (stats, url) = (&delivery.stats, &delivery.urls[backend]);
         let now_ms = delivery.now_ms();
         let mut backends = delivery.backends();
-        if outcome != Outcome::Away {
+        let mut is_back = false;
+        if outcome == Outcome::TimedOut {
+            // It is no answer. A backend that is away stays away, and one that is slow is not.
+            if is_probe {
+                backends.note_away(backend, is_probe, now_ms, rand::random(), why);
+            }
+        } else if outcome != Outcome::Away {
             if let Some(since_ms) = backends.note_answer(backend) {
+                is_back = true;
                 stats.away.fetch_sub(1, Ordering::Relaxed);
                 let away_ms = now_ms.saturating_sub(since_ms);
                 info!(url = shown(url), away_ms, "the backend is back: events go on");
@@ -225,7 +232,7 @@ impl Sending<'_> {
                 warn!(url = shown(url), why, "the backend is away: events wait until it answers");
             }
         }
-        if is_probe {
+        if is_probe || is_back {
             delivery.reported.notify_waiters();
         }
     }

@@ -26,6 +26,14 @@ const EVENT_ID: HeaderName = HeaderName::from_static("gatewayworker-event-id");
 /// crosses that end would be lost.
 const KEPT: Duration = Duration::from_secs(4);
 
+/// How long a connection may take to be made at most. A host that swallows packets is away, as one that refuses is; so
+/// that has to be found out before the time limit of the request.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How often a connection of HTTP/2 is asked for a sign of life while requests run, and how long that may take. HTTP/1
+/// closes a connection with each request that is given up.
+const ALIVE: Duration = Duration::from_secs(2);
+
 /// Sends requests, over connections that are kept.
 #[derive(Debug)]
 pub(crate) struct Requests {
@@ -41,7 +49,9 @@ impl Requests {
             .user_agent(concat!("gatewayworker/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .no_proxy()
-            .connect_timeout(timeout)
+            .connect_timeout(CONNECT.min(timeout / 2))
+            .http2_keep_alive_interval(ALIVE)
+            .http2_keep_alive_timeout(ALIVE)
             .tcp_nodelay(true)
             .pool_max_idle_per_host(config.concurrency)
             .pool_idle_timeout(KEPT);
@@ -57,7 +67,7 @@ impl Requests {
 
     /// Sends an event, and returns what came. An answer that is not whole within `events.timeout_ms` is none.
     ///
-    /// Cancel safe: the connection is closed then, and the backend may have handled the event.
+    /// Cancel safe: the request is given up then, and the backend may have handled the event.
     pub(crate) async fn send(&self, url: &Url, id: &str, signature: Option<&str>, body: Bytes) -> Received {
         let deadline = Instant::now() + self.timeout;
         let mut headers = HeaderMap::new();
