@@ -74,6 +74,9 @@ struct Receiver {
     is_complete: bool,
     /// What is still to be reported.
     changed: BTreeSet<RoomUid>,
+    /// What its owner has heard before it was settled, and is told again once the series has named everything. Not before:
+    /// the owner waits for the end of the series.
+    unsettled: BTreeSet<RoomUid>,
     /// The report that is not answered yet.
     asked: Option<Asked>,
     /// No report before this time.
@@ -119,6 +122,7 @@ impl Reporter {
             let receiver = self.receivers.entry(*gateway).or_default();
             (receiver.is_over, receiver.wait_until_ms) = (true, 0);
             receiver.changed.clear();
+            receiver.unsettled.clear();
         }
     }
 
@@ -303,10 +307,17 @@ impl Receiver {
             Some(PresenceAnswer::Applied | PresenceAnswer::Settling) => {
                 self.has_begun = true;
                 self.is_complete |= completes;
-                if answer == Some(PresenceAnswer::Applied) || owned.is_empty() {
+                let is_settling = answer == Some(PresenceAnswer::Settling);
+                if is_settling {
+                    self.unsettled.extend(owned.iter().cloned());
+                }
+                if !self.is_complete || self.unsettled.is_empty() {
                     return;
                 }
-                self.changed.extend(owned.iter().cloned());
+                self.changed.append(&mut self.unsettled);
+                if !is_settling {
+                    return;
+                }
                 SETTLING_MS
             }
             Some(PresenceAnswer::UnknownSeries) => SETTLING_MS,
@@ -317,6 +328,7 @@ impl Receiver {
         if answer != Some(PresenceAnswer::Settling) {
             self.is_over = true;
             self.changed.clear();
+            self.unsettled.clear();
         }
     }
 }
