@@ -61,6 +61,8 @@ struct LocalUid {
     data: Arc<str>,
     /// The room's owner has applied that it is there, and said so.
     is_known: bool,
+    /// When it is forgotten, where it has left and its owner knows.
+    forgotten_at_ms: Option<u64>,
 }
 
 /// A gateway that is reported to.
@@ -129,7 +131,7 @@ impl Reporter {
     /// Notes one more client of a uid in a room.
     pub fn enter(&mut self, room: &str, uid: &str, data: Arc<str>) {
         let key = (room.into(), uid.into());
-        let new = LocalUid { clients: 0, data: data.clone(), is_known: false };
+        let new = LocalUid { clients: 0, data: data.clone(), is_known: false, forgotten_at_ms: None };
         let local = self.uids.entry(key.clone()).or_insert_with(|| {
             self.left += 1;
             new
@@ -137,6 +139,9 @@ impl Reporter {
         local.clients += 1;
         if local.clients == 1 {
             self.left -= 1;
+            if let Some(at_ms) = local.forgotten_at_ms.take() {
+                self.forgotten_at.remove(&(at_ms, key.clone()));
+            }
         } else if local.data == data {
             return;
         }
@@ -253,7 +258,13 @@ impl Reporter {
         for key in owned {
             match self.uids.get_mut(&key) {
                 Some(local) if local.clients > 0 => local.is_known = true,
-                Some(_) => drop(self.forgotten_at.insert((now_ms + self.linger_ms, key))),
+                Some(local) => {
+                    let at_ms = now_ms + self.linger_ms;
+                    if let Some(before_ms) = local.forgotten_at_ms.replace(at_ms) {
+                        self.forgotten_at.remove(&(before_ms, key.clone()));
+                    }
+                    self.forgotten_at.insert((at_ms, key));
+                }
                 None => {}
             }
         }

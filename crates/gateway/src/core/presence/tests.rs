@@ -402,3 +402,26 @@ fn more_uids_than_a_report_names_are_settled_at_the_end_of_the_series() {
         assert!(said_ms < SETTLE_MS, "{uids} uids with {data_bytes} bytes each: after {said_ms} ms");
     }
 }
+
+#[test]
+fn a_uid_that_comes_back_and_leaves_again_is_remembered_for_the_whole_time() {
+    let mut reporter = Reporter::new(address(0), LINGER_MS, 0);
+    let mut owner = Owner::new(address(0), SETTINGS);
+    reporter.enter("room-1", "ann", "{}".into());
+    let said_ms = joins_said_after_ms(&mut reporter, &mut owner, 1);
+    let mut report = |reporter: &mut Reporter, now_ms| {
+        while let Some((to, report)) = reporter.next_report(now_ms) {
+            let (series, answer) = (report.series, owner.receive(report, now_ms));
+            reporter.answered(to, series, Some(answer), now_ms);
+        }
+    };
+    let left_ms = said_ms + 1_000;
+    reporter.exit("room-1", "ann");
+    report(&mut reporter, left_ms);
+    assert_eq!(reporter.next_deadline(), Some(left_ms + LINGER_MS));
+    reporter.enter("room-1", "ann", "{}".into());
+    report(&mut reporter, left_ms + 1_000);
+    reporter.exit("room-1", "ann");
+    report(&mut reporter, left_ms + 1_500);
+    assert_eq!(reporter.next_deadline(), Some(left_ms + 1_500 + LINGER_MS));
+}
