@@ -33,6 +33,11 @@ const SETTLING_MS: u64 = 200;
 /// A gateway that has nothing to report says so after this time, in ms: it shows that it lives.
 const SIGN_OF_LIFE_MS: u64 = 10_000;
 
+/// By how much the number of a series is raised first where a gateway knows a higher one, and at most: the numbers are
+/// µs since 1970 at the start of a process, and a clock may have gone back.
+const FIRST_RAISE: u64 = 1_000_000;
+const MAX_RAISE: u64 = 30 * 24 * 3_600 * 1_000_000;
+
 /// How many uids that have left are remembered at most.
 const MAX_LEFT: usize = 100_000;
 
@@ -50,6 +55,8 @@ pub struct Reporter {
     forgotten_at: BTreeSet<(u64, RoomUid)>,
     receivers: BTreeMap<SocketAddrV4, Receiver>,
     last_series: u64,
+    /// By how much it is raised next: twice as much each time, until a series is taken.
+    raise: u64,
     failed: u64,
 }
 
@@ -89,6 +96,7 @@ struct Receiver {
 #[derive(Debug)]
 struct Asked {
     series: u64,
+    begins: bool,
     completes: bool,
     /// What it names of rooms that the receiver owns.
     owned: Vec<RoomUid>,
@@ -108,6 +116,7 @@ impl Reporter {
             forgotten_at: BTreeSet::new(),
             receivers: BTreeMap::new(),
             last_series: first_series,
+            raise: FIRST_RAISE,
             failed: 0,
         }
     }
@@ -214,7 +223,7 @@ impl Reporter {
         }
         let completes = !receiver.is_complete && receiver.changed.is_empty();
         let (series, begins) = (receiver.series, !receiver.has_begun);
-        receiver.asked = Some(Asked { series, completes, owned });
+        receiver.asked = Some(Asked { series, begins, completes, owned });
         receiver.last_ms = now_ms;
         let (from, list) = (self.own, self.list);
         Some((gateway, PresenceReport { from, list, series, begins, is_complete: completes, changes }))
@@ -225,7 +234,7 @@ impl Reporter {
         let gateways = &self.gateways;
         let concerns = |key: &&RoomUid| owner_and_standby(&key.0, gateways).contains(&Some(gateway));
         let changed = self.uids.keys().filter(concerns).cloned().collect();
-        self.last_series += 1;
+        self.last_series = self.last_series.saturating_add(1);
         let receiver = Receiver { series: self.last_series, changed, ..Receiver::default() };
         self.receivers.insert(gateway, receiver);
     }
@@ -240,13 +249,20 @@ impl Reporter {
     ) {
         // A gateway that was not listed for a moment has another series by now.
         let Some(receiver) = self.receivers.get_mut(&gateway) else { return };
-        let Some(Asked { series, completes, owned }) = receiver.asked.take_if(|asked| asked.series == series)
-        else {
-            return;
-        };
+        let asked = receiver.asked.take_if(|asked| asked.series == series);
+        let Some(Asked { series, begins, completes, owned }) = asked else { return };
         let is_current = !receiver.is_over && series == receiver.series;
         if is_current {
             receiver.answered(answer, completes, &owned, now_ms);
+        }
+        match answer {
+            Some(PresenceAnswer::UnknownSeries) if begins => {
+                // It knows a later one, of a process that was here before.
+                self.last_series = self.last_series.saturating_add(self.raise);
+                self.raise = (2 * self.raise).min(MAX_RAISE);
+            }
+            Some(PresenceAnswer::Applied | PresenceAnswer::Settling) if begins => self.raise = FIRST_RAISE,
+            _ => {}
         }
         if answer.is_none() {
             self.failed += 1;

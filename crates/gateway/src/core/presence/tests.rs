@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use gatewayworker_protocol::presence::{MAX_CHANGES, MAX_REPORT_BYTES, PresenceAnswer, PresenceReport};
+use gatewayworker_protocol::presence::{
+    MAX_CHANGES, MAX_REPORT_BYTES, PresenceAnswer, PresenceChange, PresenceReport,
+};
 
 use super::owner::{Owner, OwnerSettings};
-use super::ranking::owner_and_standby;
+use super::ranking::{list_id, owner_and_standby};
 use super::reporter::Reporter;
 
 const LINGER_MS: u64 = 2_000;
@@ -424,4 +426,41 @@ fn a_uid_that_comes_back_and_leaves_again_is_remembered_for_the_whole_time() {
     reporter.exit("room-1", "ann");
     report(&mut reporter, left_ms + 1_500);
     assert_eq!(reporter.next_deadline(), Some(left_ms + 1_500 + LINGER_MS));
+}
+
+#[test]
+fn a_report_of_an_older_series_changes_nothing() {
+    let report = |series, data: Option<&str>| PresenceReport {
+        from: address(0),
+        list: list_id(&[address(0)]),
+        series,
+        begins: true,
+        is_complete: true,
+        changes: vec![PresenceChange {
+            room: "room-1".into(),
+            uid: "ann".into(),
+            data: data.map(String::from),
+            is_known: false,
+        }],
+    };
+    let mut owner = Owner::new(address(0), SETTINGS);
+    owner.set_list(&[address(0)], 0);
+    assert_eq!(owner.receive(report(2, Some("{}")), 1), PresenceAnswer::Applied);
+    assert_eq!(owner.receive(report(1, None), 2), PresenceAnswer::UnknownSeries);
+    owner.advance(2 + LINGER_MS);
+    assert_eq!(owner.owned().len(), 1);
+    assert_eq!(owner.counts().leaves, 0);
+}
+
+#[test]
+fn a_process_whose_clock_went_back_finds_a_higher_series() {
+    const YEAR_US: u64 = 365 * 24 * 3_600 * 1_000_000;
+    let mut owner = Owner::new(address(0), SETTINGS);
+    let mut before = Reporter::new(address(0), LINGER_MS, 2 * YEAR_US);
+    before.enter("room-1", "ann", "{}".into());
+    joins_said_after_ms(&mut before, &mut owner, 1);
+    let mut after = Reporter::new(address(0), LINGER_MS, YEAR_US);
+    after.enter("room-1", "bob", "{}".into());
+    let said_ms = joins_said_after_ms(&mut after, &mut owner, 2);
+    assert!(said_ms < 2 * SETTLE_MS, "after {said_ms} ms");
 }
