@@ -2,7 +2,8 @@
 //!
 //! All shards of a gateway share one [`PresenceFeed`]; a gateway without presence has none, and its tables look at nothing
 //! but that. Each membership is on one shard, and clients are counted, so the order between shards does not matter. The
-//! lock is held for a look-up and a count.
+//! lock is held for a look-up and a count; after a change of the list also while the gateway looks through all its uids,
+//! once for each gateway, for what concerns that one.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

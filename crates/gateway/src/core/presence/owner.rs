@@ -158,6 +158,11 @@ impl Owner {
         let PresenceReport { from, list, series, begins, is_complete, changes } = report;
         let lost_after = Duration::from_millis(self.settings.lost_after_ms);
         let new = || ReportingGateway { series, complete_for: None, lost_for: HeldFor::new(lost_after) };
+        let is_older = self.reporting.get(&from).is_some_and(|reporting| series < reporting.series);
+        if is_older {
+            // Of a process before, or late: what came after it is true.
+            return PresenceAnswer::UnknownSeries;
+        }
         let reporting = match begins {
             true => self.reporting.entry(from).or_insert_with(new),
             false => match self.reporting.get_mut(&from) {

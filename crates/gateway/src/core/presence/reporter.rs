@@ -33,6 +33,11 @@ const SETTLING_MS: u64 = 200;
 /// A gateway that has nothing to report says so after this time, in ms: it shows that it lives.
 const SIGN_OF_LIFE_MS: u64 = 10_000;
 
+/// By how much the number of a series is raised first where a gateway knows a higher one, and at most: the numbers are
+/// µs since 1970 at the start of a process, and a clock may have gone back.
+const FIRST_RAISE: u64 = 1_000_000;
+const MAX_RAISE: u64 = 30 * 24 * 3_600 * 1_000_000;
+
 /// How many uids that have left are remembered at most.
 const MAX_LEFT: usize = 100_000;
 
@@ -50,6 +55,8 @@ pub struct Reporter {
     forgotten_at: BTreeSet<(u64, RoomUid)>,
     receivers: BTreeMap<SocketAddrV4, Receiver>,
     last_series: u64,
+    /// By how much it is raised next: twice as much each time, until a series is taken.
+    raise: u64,
     failed: u64,
 }
 
@@ -61,6 +68,8 @@ struct LocalUid {
     data: Arc<str>,
     /// The room's owner has applied that it is there, and said so.
     is_known: bool,
+    /// When it is forgotten, where it has left and its owner knows.
+    forgotten_at_ms: Option<u64>,
 }
 
 /// A gateway that is reported to.
@@ -74,6 +83,9 @@ struct Receiver {
     is_complete: bool,
     /// What is still to be reported.
     changed: BTreeSet<RoomUid>,
+    /// What its owner has heard before it was settled, and is told again once the series has named everything. Not before:
+    /// the owner waits for the end of the series.
+    unsettled: BTreeSet<RoomUid>,
     /// The report that is not answered yet.
     asked: Option<Asked>,
     /// No report before this time.
@@ -84,6 +96,7 @@ struct Receiver {
 #[derive(Debug)]
 struct Asked {
     series: u64,
+    begins: bool,
     completes: bool,
     /// What it names of rooms that the receiver owns.
     owned: Vec<RoomUid>,
@@ -103,6 +116,7 @@ impl Reporter {
             forgotten_at: BTreeSet::new(),
             receivers: BTreeMap::new(),
             last_series: first_series,
+            raise: FIRST_RAISE,
             failed: 0,
         }
     }
@@ -119,13 +133,14 @@ impl Reporter {
             let receiver = self.receivers.entry(*gateway).or_default();
             (receiver.is_over, receiver.wait_until_ms) = (true, 0);
             receiver.changed.clear();
+            receiver.unsettled.clear();
         }
     }
 
     /// Notes one more client of a uid in a room.
     pub fn enter(&mut self, room: &str, uid: &str, data: Arc<str>) {
         let key = (room.into(), uid.into());
-        let new = LocalUid { clients: 0, data: data.clone(), is_known: false };
+        let new = LocalUid { clients: 0, data: data.clone(), is_known: false, forgotten_at_ms: None };
         let local = self.uids.entry(key.clone()).or_insert_with(|| {
             self.left += 1;
             new
@@ -133,6 +148,9 @@ impl Reporter {
         local.clients += 1;
         if local.clients == 1 {
             self.left -= 1;
+            if let Some(at_ms) = local.forgotten_at_ms.take() {
+                self.forgotten_at.remove(&(at_ms, key.clone()));
+            }
         } else if local.data == data {
             return;
         }
@@ -205,7 +223,7 @@ impl Reporter {
         }
         let completes = !receiver.is_complete && receiver.changed.is_empty();
         let (series, begins) = (receiver.series, !receiver.has_begun);
-        receiver.asked = Some(Asked { series, completes, owned });
+        receiver.asked = Some(Asked { series, begins, completes, owned });
         receiver.last_ms = now_ms;
         let (from, list) = (self.own, self.list);
         Some((gateway, PresenceReport { from, list, series, begins, is_complete: completes, changes }))
@@ -216,7 +234,7 @@ impl Reporter {
         let gateways = &self.gateways;
         let concerns = |key: &&RoomUid| owner_and_standby(&key.0, gateways).contains(&Some(gateway));
         let changed = self.uids.keys().filter(concerns).cloned().collect();
-        self.last_series += 1;
+        self.last_series = self.last_series.saturating_add(1);
         let receiver = Receiver { series: self.last_series, changed, ..Receiver::default() };
         self.receivers.insert(gateway, receiver);
     }
@@ -231,13 +249,20 @@ impl Reporter {
     ) {
         // A gateway that was not listed for a moment has another series by now.
         let Some(receiver) = self.receivers.get_mut(&gateway) else { return };
-        let Some(Asked { series, completes, owned }) = receiver.asked.take_if(|asked| asked.series == series)
-        else {
-            return;
-        };
+        let asked = receiver.asked.take_if(|asked| asked.series == series);
+        let Some(Asked { series, begins, completes, owned }) = asked else { return };
         let is_current = !receiver.is_over && series == receiver.series;
         if is_current {
             receiver.answered(answer, completes, &owned, now_ms);
+        }
+        match answer {
+            Some(PresenceAnswer::UnknownSeries) if begins => {
+                // It knows a later one, of a process that was here before.
+                self.last_series = self.last_series.saturating_add(self.raise);
+                self.raise = (2 * self.raise).min(MAX_RAISE);
+            }
+            Some(PresenceAnswer::Applied | PresenceAnswer::Settling) if begins => self.raise = FIRST_RAISE,
+            _ => {}
         }
         if answer.is_none() {
             self.failed += 1;
@@ -249,7 +274,13 @@ impl Reporter {
         for key in owned {
             match self.uids.get_mut(&key) {
                 Some(local) if local.clients > 0 => local.is_known = true,
-                Some(_) => drop(self.forgotten_at.insert((now_ms + self.linger_ms, key))),
+                Some(local) => {
+                    let at_ms = now_ms + self.linger_ms;
+                    if let Some(before_ms) = local.forgotten_at_ms.replace(at_ms) {
+                        self.forgotten_at.remove(&(before_ms, key.clone()));
+                    }
+                    self.forgotten_at.insert((at_ms, key));
+                }
                 None => {}
             }
         }
@@ -303,10 +334,17 @@ impl Receiver {
             Some(PresenceAnswer::Applied | PresenceAnswer::Settling) => {
                 self.has_begun = true;
                 self.is_complete |= completes;
-                if answer == Some(PresenceAnswer::Applied) || owned.is_empty() {
+                let is_settling = answer == Some(PresenceAnswer::Settling);
+                if is_settling {
+                    self.unsettled.extend(owned.iter().cloned());
+                }
+                if !self.is_complete || self.unsettled.is_empty() {
                     return;
                 }
-                self.changed.extend(owned.iter().cloned());
+                self.changed.append(&mut self.unsettled);
+                if !is_settling {
+                    return;
+                }
                 SETTLING_MS
             }
             Some(PresenceAnswer::UnknownSeries) => SETTLING_MS,
@@ -317,6 +355,7 @@ impl Receiver {
         if answer != Some(PresenceAnswer::Settling) {
             self.is_over = true;
             self.changed.clear();
+            self.unsettled.clear();
         }
     }
 }

@@ -6,15 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use gatewayworker_protocol::presence::{PresenceAnswer, PresenceReport};
+use gatewayworker_protocol::presence::{
+    MAX_CHANGES, MAX_REPORT_BYTES, PresenceAnswer, PresenceChange, PresenceReport,
+};
 
 use super::owner::{Owner, OwnerSettings};
-use super::ranking::owner_and_standby;
+use super::ranking::{list_id, owner_and_standby};
 use super::reporter::Reporter;
 
 const LINGER_MS: u64 = 2_000;
 const LOST_AFTER_MS: u64 = 30_000;
 const SETTLE_MS: u64 = 5_000;
+const SETTINGS: OwnerSettings =
+    OwnerSettings { linger_ms: LINGER_MS, lost_after_ms: LOST_AFTER_MS, settle_ms: SETTLE_MS };
 const ROOMS: [&str; 3] = ["room-1", "room-2", "room-3"];
 const UIDS: [&str; 4] = ["ann", "bob", "cat", "dan"];
 
@@ -100,12 +104,10 @@ impl World {
 
     fn start(&mut self, index: usize) {
         self.processes += 1;
-        let settings =
-            OwnerSettings { linger_ms: LINGER_MS, lost_after_ms: LOST_AFTER_MS, settle_ms: SETTLE_MS };
         self.gateways[index] = Some(Process {
             number: self.processes,
             reporter: Reporter::new(address(index), LINGER_MS, self.processes * 1_000),
-            owner: Owner::new(address(index), settings),
+            owner: Owner::new(address(index), SETTINGS),
             list: Vec::new(),
             clients: Vec::new(),
         });
@@ -368,4 +370,97 @@ fn after_deaths_and_lost_reports_the_owners_know_the_truth() {
     for seed in 100..160 {
         walk(seed, 400, true, true).check_owners();
     }
+}
+
+/// One gateway alone with what is in its rooms: carries its reports to its own owner until the owner has said so many
+/// joins. Returns when, in ms after the list.
+fn joins_said_after_ms(reporter: &mut Reporter, owner: &mut Owner, joins: u64) -> u64 {
+    reporter.set_list(&[address(0)]);
+    owner.set_list(&[address(0)], 0);
+    let mut now_ms = 0;
+    while now_ms <= 2 * SETTLE_MS {
+        if let Some((to, report)) = reporter.next_report(now_ms) {
+            let (series, answer) = (report.series, owner.receive(report, now_ms));
+            reporter.answered(to, series, Some(answer), now_ms);
+        }
+        if owner.counts().joins == joins {
+            break;
+        }
+        now_ms += 1;
+    }
+    now_ms
+}
+
+#[test]
+fn more_uids_than_a_report_names_are_settled_at_the_end_of_the_series() {
+    let many = (MAX_CHANGES + 1, 0);
+    let long = (200, MAX_REPORT_BYTES / 100);
+    for (uids, data_bytes) in [many, long] {
+        let mut reporter = Reporter::new(address(0), LINGER_MS, 0);
+        let mut owner = Owner::new(address(0), SETTINGS);
+        let data = format!("{{\"name\":\"{}\"}}", "n".repeat(data_bytes));
+        (0..uids).for_each(|uid| reporter.enter("room-1", &format!("uid-{uid}"), data.as_str().into()));
+        let said_ms = joins_said_after_ms(&mut reporter, &mut owner, uids as u64);
+        assert!(said_ms < SETTLE_MS, "{uids} uids with {data_bytes} bytes each: after {said_ms} ms");
+    }
+}
+
+#[test]
+fn a_uid_that_comes_back_and_leaves_again_is_remembered_for_the_whole_time() {
+    let mut reporter = Reporter::new(address(0), LINGER_MS, 0);
+    let mut owner = Owner::new(address(0), SETTINGS);
+    reporter.enter("room-1", "ann", "{}".into());
+    let said_ms = joins_said_after_ms(&mut reporter, &mut owner, 1);
+    let mut report = |reporter: &mut Reporter, now_ms| {
+        while let Some((to, report)) = reporter.next_report(now_ms) {
+            let (series, answer) = (report.series, owner.receive(report, now_ms));
+            reporter.answered(to, series, Some(answer), now_ms);
+        }
+    };
+    let left_ms = said_ms + 1_000;
+    reporter.exit("room-1", "ann");
+    report(&mut reporter, left_ms);
+    assert_eq!(reporter.next_deadline(), Some(left_ms + LINGER_MS));
+    reporter.enter("room-1", "ann", "{}".into());
+    report(&mut reporter, left_ms + 1_000);
+    reporter.exit("room-1", "ann");
+    report(&mut reporter, left_ms + 1_500);
+    assert_eq!(reporter.next_deadline(), Some(left_ms + 1_500 + LINGER_MS));
+}
+
+#[test]
+fn a_report_of_an_older_series_changes_nothing() {
+    let report = |series, data: Option<&str>| PresenceReport {
+        from: address(0),
+        list: list_id(&[address(0)]),
+        series,
+        begins: true,
+        is_complete: true,
+        changes: vec![PresenceChange {
+            room: "room-1".into(),
+            uid: "ann".into(),
+            data: data.map(String::from),
+            is_known: false,
+        }],
+    };
+    let mut owner = Owner::new(address(0), SETTINGS);
+    owner.set_list(&[address(0)], 0);
+    assert_eq!(owner.receive(report(2, Some("{}")), 1), PresenceAnswer::Applied);
+    assert_eq!(owner.receive(report(1, None), 2), PresenceAnswer::UnknownSeries);
+    owner.advance(2 + LINGER_MS);
+    assert_eq!(owner.owned().len(), 1);
+    assert_eq!(owner.counts().leaves, 0);
+}
+
+#[test]
+fn a_process_whose_clock_went_back_finds_a_higher_series() {
+    const YEAR_US: u64 = 365 * 24 * 3_600 * 1_000_000;
+    let mut owner = Owner::new(address(0), SETTINGS);
+    let mut before = Reporter::new(address(0), LINGER_MS, 2 * YEAR_US);
+    before.enter("room-1", "ann", "{}".into());
+    joins_said_after_ms(&mut before, &mut owner, 1);
+    let mut after = Reporter::new(address(0), LINGER_MS, YEAR_US);
+    after.enter("room-1", "bob", "{}".into());
+    let said_ms = joins_said_after_ms(&mut after, &mut owner, 2);
+    assert!(said_ms < 2 * SETTLE_MS, "after {said_ms} ms");
 }
