@@ -239,7 +239,11 @@ impl Config {
     pub(crate) fn key_set_url(&self) -> Result<Option<Url>, ConfigError> {
         let Some(text) = &self.jwks_url else { return Ok(None) };
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-        let Some(url) = url.filter(Url::has_host) else { return Err(ConfigError::Url(text.clone())) };
+        let Some(url) = url.filter(Url::has_host) else {
+            // A name and a password stand before an @.
+            let shown = text.rsplit_once('@').map_or(text.as_str(), |(_, host)| host);
+            return Err(ConfigError::Url(shown.to_owned()));
+        };
         if !url.username().is_empty() || url.password().is_some() {
             return Err(ConfigError::UrlCredentials);
         }

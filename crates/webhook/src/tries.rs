@@ -177,7 +177,7 @@ impl Tries {
             Meaning::Answered(answer) => Next::Done(answer),
             Meaning::Failed(why) => Next::Fail(why),
             Meaning::Reset(_) if !std::mem::replace(&mut self.had_reset, true) => Next::AtOnce,
-            Meaning::Reset(why) | Meaning::Away(why) => {
+            Meaning::Reset(ref why) | Meaning::Away(ref why) => {
                 let before = self.answers_at_away.replace(answers);
                 self.aways_among_answers += u32::from(before.is_some_and(|before| before < answers));
                 if self.aways_among_answers >= MAX_AWAYS_AMONG_ANSWERS {
@@ -185,20 +185,29 @@ impl Tries {
                         "the backend answers other events and not this one, {MAX_AWAYS_AMONG_ANSWERS} times: {why}"
                     ));
                 }
-                Next::Wait
+                match (&meaning, self.aways_among_answers) {
+                    // A backend that answers some and turns others away is busy: it is not asked again at once.
+                    (Meaning::Away(_), times @ 1..) => Next::Pause { ms: self.pause_ms(times - 1, jitter) },
+                    _ => Next::Wait,
+                }
             }
             Meaning::Again { why, .. } if self.number >= self.max => {
                 Next::Fail(format!("{why}, the last of events.max_deliveries = {} tries", self.max))
             }
             Meaning::Again { retry_after_s, .. } => {
-                let doubled = self.retry_delay_ms.saturating_mul(1 << (self.number - 1).min(16));
-                let delay_ms = doubled.min(LONGEST_DELAY_MS.max(self.retry_delay_ms)) as f64;
+                let ms = self.pause_ms(self.number - 1, jitter).max(retry_after_s * 1_000);
                 self.number += 1;
-                // From half to the whole.
-                let ms = ((delay_ms * (0.5 + 0.5 * jitter)) as u64).max(retry_after_s * 1_000);
                 Next::Pause { ms }
             }
         }
+    }
+
+    /// Returns the pause behind so many others, which doubles each time.
+    fn pause_ms(&self, others: u32, jitter: f64) -> u64 {
+        let doubled = self.retry_delay_ms.saturating_mul(1 << others.min(16));
+        let longest = doubled.min(LONGEST_DELAY_MS.max(self.retry_delay_ms)) as f64;
+        // From half to the whole.
+        (longest * (0.5 + 0.5 * jitter)) as u64
     }
 }
 
@@ -285,6 +294,18 @@ mod tests {
             assert!(matches!(tries.next(meaning(status(503)), 7, 1.0), Next::Wait));
         }
         assert_eq!(tries.number(), 1);
+    }
+
+    #[test]
+    fn an_event_that_is_turned_away_while_others_are_answered_comes_again_after_longer_and_longer_pauses() {
+        let mut tries = Tries::new(2, 200);
+        let mut next = |answers| match tries.next(meaning(status(503)), answers, 1.0) {
+            Next::Wait => 0,
+            Next::Pause { ms } => ms,
+            other => panic!("{other:?}"),
+        };
+        let pauses: Vec<_> = (0..8).map(&mut next).collect();
+        assert_eq!(pauses, [0, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
     }
 
     #[test]
