@@ -12,6 +12,7 @@
 //! - [`report`]: what a worker tells its gateways about itself,
 //! - [`interest`]: which groups and uids a gateway may have,
 //! - [`pattern`]: patterns of the names of groups,
+//! - [`hash`]: a hash that all processes agree on,
 //! - [`presence`]: what gateways tell each other about who is in which room,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
@@ -34,6 +35,7 @@ pub mod command;
 mod event_context;
 mod features;
 pub mod frame;
+pub mod hash;
 mod hex_id;
 mod ids;
 pub mod inspect;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use gatewayworker_client::ClusterName;
 
-use super::hash::hash;
+use gatewayworker_protocol::hash::hash;
 
 /// The alias of a gateway of this cluster: 44 bits of a hash, in 240.0.0.0/4, where no gateway is. All processes of all clusters compute the
 /// same one.

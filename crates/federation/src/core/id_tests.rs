@@ -8,7 +8,7 @@ use gatewayworker_client::federation::ListedGateway;
 use gatewayworker_client::{ClientId, ClusterName};
 
 use super::clusters::{Clusters, Heard, Presence};
-use super::hash::hash;
+use gatewayworker_protocol::hash::hash;
 
 fn name(name: &str) -> ClusterName {
     name.parse().unwrap()

@@ -25,7 +25,6 @@ mod durable_inbound;
 mod durable_queue;
 mod envelope;
 mod gateway_table;
-mod hash;
 #[cfg(test)]
 mod id_tests;
 mod inbound;

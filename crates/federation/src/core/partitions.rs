@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::hash::hash;
+use gatewayworker_protocol::hash::hash;
 
 /// A part of all that is sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

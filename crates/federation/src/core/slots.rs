@@ -2,7 +2,7 @@
 
 use gatewayworker_client::ClusterName;
 
-use super::hash::hash;
+use gatewayworker_protocol::hash::hash;
 
 /// One of [`Slots::COUNT`] slots. A cluster has one, by its name; clusters may share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::LISTEN_MS;
-use super::hash::hash;
 use super::inbound::MAX_AGE_MS;
 use super::partitions::{Partition, Partitions};
+use gatewayworker_protocol::hash::hash;
 
 /// A worker that was not heard for so long is gone, in ms.
 const GONE_MS: u64 = 3_000;

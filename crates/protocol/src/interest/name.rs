@@ -3,6 +3,8 @@
 //! Gateway and subscriber compute it separately, so it is the same on every platform and in every
 //! version. It keeps nothing secret: whoever finds two names with equal bits makes a send take a needless way.
 
+use crate::hash::spread;
+
 /// A group or uid, as 64 bits. Two names may be equal by chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(u64);
@@ -42,12 +44,9 @@ fn hash(kind: u64, name: &[u8]) -> u64 {
     mix(hash ^ u64::from_le_bytes(last))
 }
 
-/// The finalizer of SplitMix64, behind an odd step so that 0 does not stay 0.
+/// [`spread`] behind an odd step, so that 0 does not stay 0.
 fn mix(x: u64) -> u64 {
-    let mut x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+    spread(x.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use gatewayworker_client::ClusterName;
 use gatewayworker_client::federation::NamesChange;
 use gatewayworker_protocol::interest::{Name, NameFilter};
 
-use super::super::hash::hash;
 use super::super::slots::{Slot, Slots};
 use super::*;
+use gatewayworker_protocol::hash::hash;
 
 const STEP_MS: u64 = 5;
 const MAX_DELAY_MS: u64 = 50;

@@ -5,12 +5,14 @@
 
 use std::net::SocketAddrV4;
 
+use gatewayworker_protocol::hash::{FNV_START, fnv, spread};
+
 /// The owner of a room, and its standby. Fewer where the list is shorter.
 pub type OwnerAndStandby = [Option<SocketAddrV4>; 2];
 
 /// Returns which of these gateways keep a room, in whatever order they stand.
 pub fn owner_and_standby(room: &str, gateways: &[SocketAddrV4]) -> OwnerAndStandby {
-    let room = fnv(0xcbf2_9ce4_8422_2325, room.as_bytes());
+    let room = fnv(FNV_START, room.as_bytes());
     let mut best: [Option<(u64, SocketAddrV4)>; 2] = [None; 2];
     for gateway in gateways {
         // With the address, so that no two are equal.
@@ -31,16 +33,8 @@ pub fn list_id(gateways: &[SocketAddrV4]) -> u64 {
 }
 
 fn score(room: u64, gateway: SocketAddrV4) -> u64 {
-    let hash = fnv(fnv(room, &gateway.ip().octets()), &gateway.port().to_be_bytes());
-    // The finalizer of splitmix64: without it, addresses that differ in their last byte have similar scores.
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
-}
-
-/// FNV-1a, which every version has to compute in the same way.
-fn fnv(seed: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    // Without the last step, addresses that differ in their last byte have similar scores.
+    spread(fnv(fnv(room, &gateway.ip().octets()), &gateway.port().to_be_bytes()))
 }
 
 #[cfg(test)]
