@@ -1,4 +1,4 @@
-//! [`matches`]: patterns of the names of groups, `room-*`.
+//! [`matches()`]: patterns of the names of groups, `room-*`.
 //!
 //! Settings and tokens list such patterns. Names are any bytes, and so are patterns.
 

@@ -19,7 +19,7 @@ pub const MAX_REPORT_BYTES: usize = 256 * 1024;
 pub struct PresenceReport {
     /// The gateway that reports, by its address for workers.
     pub from: SocketAddrV4,
-    /// The list of gateways by which it has found the receiver: [`list_id`](Self::list_id).
+    /// The list of gateways by which it has found the receiver, as a hash.
     pub list: u64,
     /// The number of the series to which the report belongs. A series begins with all that the gateway has.
     pub series: u64,
