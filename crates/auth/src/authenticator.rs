@@ -211,8 +211,8 @@ fn shown(url: &Url) -> String {
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
-/// Returns the time in seconds since 1970.
-fn unix_s() -> u64 {
+/// Returns the time in seconds since 1970, which tokens count in; 0 where the clock stands before.
+pub fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use gatewayworker_daemon::error_chain;
 use reqwest::{Client, Url, redirect};
 
 use crate::keys::Key;
@@ -66,12 +67,5 @@ impl Fetcher {
 
 /// Returns an error with its causes, without the URL.
 fn cause(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    error_chain(&error.without_url())
 }

@@ -26,7 +26,7 @@ mod sign;
 mod testing;
 mod verifier;
 
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, unix_s};
 pub use claims::{Identity, Limits};
 pub use config::{Config, ConfigError, TokenPlace};
 pub use flags::Flags;

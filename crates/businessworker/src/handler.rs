@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{ClientId, Delivery, Error, OutMessage, Unreached};
+use gatewayworker_daemon::error_chain;
 use gatewayworker_protocol::Payload;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
@@ -402,7 +403,7 @@ impl<E: Events> HandlerRunner<E> {
             Some(Ok(Err(error))) => {
                 self.stats.errors.count();
                 note_failure("the handler failed");
-                error!(client = %id, event, error = %chain(&*error), "a handler failed");
+                error!(client = %id, event, error = %error_chain(&*error), "a handler failed");
                 HandlerOutcome::Failed
             }
             Some(Err(panic)) => {
@@ -449,12 +450,6 @@ fn undelivered(result: std::result::Result<Delivery, Error>) -> Option<String> {
         Ok(delivery) => delivery.unreached.first().map(|(_, why)| why.to_string()),
         Err(error) => Some(error.to_string()),
     }
-}
-
-/// Returns an error's text, followed by the texts of its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Returns the text of a panic.

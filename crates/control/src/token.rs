@@ -7,10 +7,9 @@ use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
-use gatewayworker_auth::{Authenticator, Identity, SigningKey};
+use gatewayworker_auth::{Authenticator, Identity, SigningKey, unix_s};
 use gatewayworker_daemon::read_secret_file;
 use gatewayworker_protocol::php;
 use serde_json::{Map, Value as Json};
@@ -181,10 +180,6 @@ fn describe(identity: &Identity, now_s: u64) -> String {
     }
     .unwrap_or_default();
     text
-}
-
-fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! - [`child_protocol`]: the messages between a daemon and the supervisor that runs it as a child process,
 //! - [`LineSplitter`]: lines of bounded length out of a stream of bytes,
 //! - [`Counter`], [`Histogram`]: numbers for the stats and the metrics,
+//! - [`error_chain`]: an error with its causes, in one line,
 //! - [`build_info`]: version, commit and date,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for; [`ProcessUsage`]: processor time and memory,
@@ -27,6 +28,7 @@ pub mod child_protocol;
 mod config;
 mod counter;
 mod environment;
+mod error_chain;
 mod exposure;
 mod former_keys;
 mod histogram;
@@ -60,6 +62,7 @@ pub use address::{AddressError, bind, bind_as, check_address, resolve};
 pub use config::{CommonFlags, ConfigError, load, load_with_former_keys, take_negative_numbers};
 pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
+pub use error_chain::error_chain;
 pub use exposure::{ExposureError, check_exposure};
 pub use former_keys::FormerKeys;
 pub use histogram::{Histogram, HistogramCounts};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_businessworker::EventsConfig;
+use gatewayworker_daemon::error_chain;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
@@ -104,7 +105,7 @@ impl Requests {
                 Ok(Some(chunk)) if body.len() + chunk.len() > max => return Received::TooLarge,
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => return Received::Answer { status, retry_after_s, body: body.freeze() },
-                Err(error) => return Received::Cut(chain(&error.without_url())),
+                Err(error) => return Received::Cut(error_chain(&error.without_url())),
             }
         }
     }
@@ -129,7 +130,7 @@ fn no_tls() -> Result<ClientConfig, SetupError> {
 /// Returns what a request without an answer has come to.
 fn not_answered(error: reqwest::Error) -> Received {
     let error = error.without_url();
-    let why = chain(&error);
+    let why = error_chain(&error);
     if error.is_connect() {
         return Received::Unreachable(why);
     }
@@ -141,15 +142,4 @@ fn not_answered(error: reqwest::Error) -> Received {
         source = error.source();
     }
     Received::Reset(why)
-}
-
-/// Returns an error with those that caused it, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
