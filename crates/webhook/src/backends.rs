@@ -3,11 +3,15 @@
 //! A backend is away when it cannot be reached, or says so (502, 503, 504). Events wait then; one at a time is sent as a
 //! probe, with growing pauses, and all go on when a backend answers. `delivery` asks, sends and reports.
 
-/// The pause before the first probe, in milliseconds. It doubles each time.
-const FIRST_PAUSE_MS: u64 = 100;
+use std::time::Duration;
 
-/// The longest pause between two probes, in milliseconds.
-const LONGEST_PAUSE_MS: u64 = 2_000;
+use gatewayworker_net::Backoff;
+
+/// The pause before the first probe. It doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two probes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the event of a failed probe leaves the next one to others, in milliseconds: it may be the event itself that
 /// ends the backend.
@@ -22,13 +26,13 @@ pub(crate) struct Backends {
 }
 
 /// A backend that is away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Away {
     /// Since when.
     pub(crate) since_ms: u64,
     /// Why, as the last request has said it.
     pub(crate) why: String,
-    probes: u32,
+    pauses: Backoff,
     probe_at_ms: u64,
     is_probed: bool,
 }
@@ -91,15 +95,15 @@ impl Backends {
     ) -> bool {
         match &mut self.all[backend] {
             known @ None => {
-                let probe_at_ms = now_ms + pause_ms(0, jitter);
-                *known = Some(Away { since_ms: now_ms, why, probes: 0, probe_at_ms, is_probed: false });
+                let mut pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+                let probe_at_ms = now_ms + pause_ms(&mut pauses, jitter);
+                *known = Some(Away { since_ms: now_ms, why, pauses, probe_at_ms, is_probed: false });
                 true
             }
             Some(away) => {
                 // Requests that were on their way when the first one failed say nothing new.
                 if is_probe {
-                    away.probes = away.probes.saturating_add(1);
-                    away.probe_at_ms = now_ms + pause_ms(away.probes, jitter);
+                    away.probe_at_ms = now_ms + pause_ms(&mut away.pauses, jitter);
                     away.is_probed = false;
                     away.why = why;
                 }
@@ -126,10 +130,9 @@ impl Backends {
     }
 }
 
-fn pause_ms(probes: u32, jitter: f64) -> u64 {
-    let longest = FIRST_PAUSE_MS.saturating_mul(1 << probes.min(16)).min(LONGEST_PAUSE_MS);
-    // From three quarters to the whole.
-    (longest as f64 * (0.75 + 0.25 * jitter)) as u64
+/// Returns the next pause: from three quarters to the whole.
+fn pause_ms(pauses: &mut Backoff, jitter: f64) -> u64 {
+    pauses.next_wait_at(0.5 + jitter / 2.0).as_millis() as u64
 }
 
 #[cfg(test)]
@@ -191,7 +194,10 @@ mod tests {
             away(&mut backends, 0, true, now_ms);
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1_600, 2_000, 2_000]);
-        assert_eq!((pause_ms(9, 0.0), pause_ms(u32::MAX, 1.0)), (1_500, 2_000));
+        let away = backends.all[0].as_mut().unwrap();
+        for _ in 0..100 {
+            assert_eq!([0.0, 1.0].map(|jitter| pause_ms(&mut away.pauses, jitter)), [1_500, 2_000]);
+        }
     }
 
     #[test]

@@ -3,12 +3,15 @@
 //! `request` makes a [`Received`] of each try; [`Received::judge`] says what it means, and [`Tries`] whether the event is
 //! sent again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use gatewayworker_net::Backoff;
 
 use crate::answer::Answer;
 
-/// The longest pause before an event is sent again, in milliseconds.
-const LONGEST_DELAY_MS: u64 = 5_000;
+/// The longest pause before an event is sent again.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// The longest `Retry-After` that is honoured, in seconds.
 const LONGEST_RETRY_AFTER_S: u64 = 30;
@@ -130,7 +133,10 @@ pub(crate) struct Tries {
     /// The number of the try that is made now, from 1.
     number: u32,
     max: u32,
-    retry_delay_ms: u64,
+    /// The pauses behind tries.
+    pauses: Backoff,
+    /// The pauses of an event that a busy backend turns away.
+    busy_pauses: Backoff,
     had_reset: bool,
     /// How many requests the backends had answered when this event last found one away.
     answers_at_away: Option<u64>,
@@ -152,13 +158,22 @@ pub(crate) enum Next {
     Fail(String),
 }
 
+impl Next {
+    fn pause(pause: Duration) -> Self {
+        Self::Pause { ms: pause.as_millis() as u64 }
+    }
+}
+
 impl Tries {
     /// An event that may be sent `max` times.
     pub(crate) fn new(max: u32, retry_delay_ms: u64) -> Self {
+        let first = Duration::from_millis(retry_delay_ms);
+        let pauses = Backoff::new(first, LONGEST_DELAY.max(first));
         Self {
             number: 1,
             max,
-            retry_delay_ms,
+            busy_pauses: pauses.clone(),
+            pauses,
             had_reset: false,
             answers_at_away: None,
             aways_among_answers: 0,
@@ -187,7 +202,7 @@ impl Tries {
                 }
                 match (&meaning, self.aways_among_answers) {
                     // A backend that answers some and turns others away is busy: it is not asked again at once.
-                    (Meaning::Away(_), times @ 1..) => Next::Pause { ms: self.pause_ms(times - 1, jitter) },
+                    (Meaning::Away(_), 1..) => Next::pause(self.busy_pauses.next_wait_at(jitter)),
                     _ => Next::Wait,
                 }
             }
@@ -195,19 +210,10 @@ impl Tries {
                 Next::Fail(format!("{why}, the last of events.max_deliveries = {} tries", self.max))
             }
             Meaning::Again { retry_after_s, .. } => {
-                let ms = self.pause_ms(self.number - 1, jitter).max(retry_after_s * 1_000);
                 self.number += 1;
-                Next::Pause { ms }
+                Next::pause(self.pauses.next_wait_at(jitter).max(Duration::from_secs(retry_after_s)))
             }
         }
-    }
-
-    /// Returns the pause behind so many others, which doubles each time.
-    fn pause_ms(&self, others: u32, jitter: f64) -> u64 {
-        let doubled = self.retry_delay_ms.saturating_mul(1 << others.min(16));
-        let longest = doubled.min(LONGEST_DELAY_MS.max(self.retry_delay_ms)) as f64;
-        // From half to the whole.
-        (longest * (0.5 + 0.5 * jitter)) as u64
     }
 }
 
