@@ -147,7 +147,7 @@ impl Presence {
         loop {
             let entries = addresses.borrow_and_update().clone();
             self.set_list(&entries);
-            self.announce(&gateway).await;
+            let has_more_to_say = self.announce(&gateway).await;
             self.report(&gateway, &mut reports);
             let deadline = self.next_deadline();
             let at = self.started + Duration::from_millis(deadline.unwrap_or_default());
@@ -164,6 +164,7 @@ impl Presence {
                     Err(error) => resume_unwind(error.into_panic()),
                 },
                 () = sleep_until(at), if deadline.is_some() => {}
+                () = sleep(MESSAGES_PAUSE), if has_more_to_say => {}
             }
         }
     }
@@ -194,28 +195,23 @@ impl Presence {
         owner.set_list(&gateways, now_ms);
     }
 
-    /// Sends what is to be said to the rooms.
-    async fn announce(&self, gateway: &Gateway) {
-        loop {
-            let said: Vec<_> = {
-                let mut owner = self.owner();
-                let now_ms = self.now_ms();
-                owner.advance(now_ms);
-                std::iter::from_fn(|| owner.next_said()).take(MESSAGES_AT_ONCE).collect()
-            };
-            for said in &said {
-                let template = if said.is_join { &self.join } else { &self.leave };
-                let Some(template) = template else { continue };
-                let message = template.fill(&said.room, &said.uid, &said.data);
-                if let Err(error) = gateway.send_to_group([&*said.room], message).await {
-                    debug!(room = &*said.room, %error, "a message of presence was not sent");
-                }
+    /// Sends what is to be said to the rooms, so much of it as goes at once. Returns whether there may be more.
+    async fn announce(&self, gateway: &Gateway) -> bool {
+        let said: Vec<_> = {
+            let mut owner = self.owner();
+            let now_ms = self.now_ms();
+            owner.advance(now_ms);
+            std::iter::from_fn(|| owner.next_said()).take(MESSAGES_AT_ONCE).collect()
+        };
+        for said in &said {
+            let template = if said.is_join { &self.join } else { &self.leave };
+            let Some(template) = template else { continue };
+            let message = template.fill(&said.room, &said.uid, &said.data);
+            if let Err(error) = gateway.send_to_group([&*said.room], message).await {
+                debug!(room = &*said.room, %error, "a message of presence was not sent");
             }
-            if said.len() < MESSAGES_AT_ONCE {
-                return;
-            }
-            sleep(MESSAGES_PAUSE).await;
         }
+        said.len() == MESSAGES_AT_ONCE
     }
 
     /// Begins the reports that are due, one for each gateway at most.

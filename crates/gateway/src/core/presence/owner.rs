@@ -22,6 +22,9 @@ use super::ranking::{list_id, owner_and_standby};
 /// How many leaves are decided in one step, so that those of a lost gateway do not come all at once.
 const LEAVES_AT_ONCE: usize = 1_000;
 
+/// How many messages may wait to be sent. Beyond, a message is dropped.
+const MAX_SAID: usize = 100_000;
+
 /// How often it is looked how long gateways have been lost: what [`HeldFor`] counts at most.
 const LOOK_MS: u64 = 1_000;
 
@@ -250,7 +253,7 @@ impl Owner {
             |is_join| Said { room: name.clone(), uid: uid.clone(), data: member.data.clone(), is_join };
         if !member.at.is_empty() {
             if may_say && !member.is_announced {
-                self.said.push_back(said(true));
+                say(&mut self.said, said(true));
                 self.joins += 1;
                 member.is_announced = true;
             }
@@ -266,7 +269,7 @@ impl Owner {
             return;
         }
         if may_say && member.is_announced {
-            self.said.push_back(said(false));
+            say(&mut self.said, said(false));
             self.leaves += 1;
         }
         room.uids.remove(uid);
@@ -349,6 +352,13 @@ impl Owner {
         let owned = || self.rooms.values().filter(|room| room.is_owned);
         let uids = owned().map(|room| room.uids.values().filter(|member| !member.at.is_empty()).count());
         OwnerCounts { rooms: owned().count(), uids: uids.sum(), joins: self.joins, leaves: self.leaves }
+    }
+}
+
+/// Queues a message, unless too many wait: rooms that are so busy ask who is there.
+fn say(queue: &mut VecDeque<Said>, said: Said) {
+    if queue.len() < MAX_SAID {
+        queue.push_back(said);
     }
 }
 
