@@ -75,7 +75,7 @@ impl Handshake {
         self.text(&format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_")))
     }
 
-    /// Returns all headers that are text, each with its name in small letters: `user-agent`.
+    /// Returns all headers that are text, each with its name in lowercase: `user-agent`.
     pub fn headers(&self) -> impl Iterator<Item = (String, &str)> {
         self.server.iter().filter_map(|(key, value)| {
             let key = key.to_bytes();

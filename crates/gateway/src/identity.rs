@@ -60,14 +60,8 @@ async fn announce(shared: &Arc<GatewayState>, identity: &Identity) -> Option<Hol
     if names.is_empty() || !shared.config.interest {
         return None;
     }
-    let hold = shared.interests.hold(names);
-    if shared.interests.is_look_due() {
-        let shared = shared.clone();
-        tokio::task::spawn_local(async move { interest::look(&shared).await });
-    }
-    if let (Some(waited), Some(timings)) = (hold.settled().await, &shared.timings) {
-        timings.joins.observe_us(waited.as_micros() as u64);
-    }
+    let hold = interest::announce(shared, names);
+    interest::announced(shared, &hold).await;
     Some(hold)
 }
 

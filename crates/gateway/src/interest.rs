@@ -1,8 +1,9 @@
 //! Interest in the gateway: the core's [`Interest`] behind a lock, the writers of interest links, and joins that wait.
 //!
-//! The tasks of links call it: one whose peer has said joins [holds](Interests::hold) their names and
-//! waits until they [are settled](Hold::settled); an interest link's task subscribes and passes reports on. What is told
-//! to a subscriber is pushed under the lock, so that it stands on the link in the order in which it was decided.
+//! The tasks of links call it: one whose peer has said joins [announces](announce) their names and waits until they
+//! [are known](announced), as the task of a client with a token does; an interest link's task subscribes and passes
+//! reports on. What is told to a subscriber is pushed under the lock, so that it stands on the link in the order in which
+//! it was decided.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -76,7 +77,7 @@ impl Interests {
     }
 
     /// Holds the names of joins that are to be executed, and announces those that are new.
-    pub(crate) fn hold(self: &Arc<Self>, names: Vec<Name>) -> Hold {
+    fn hold(self: &Arc<Self>, names: Vec<Name>) -> Hold {
         let (id, is_settled) = self.update(|state, now_ms| {
             let id = state.core.hold(names, now_ms);
             (id, state.core.is_settled(id))
@@ -100,7 +101,7 @@ impl Interests {
     }
 
     /// Whether it is time to [`look`] how many names the shards have.
-    pub(crate) fn is_look_due(&self) -> bool {
+    fn is_look_due(&self) -> bool {
         let (mut state, now_ms) = (self.lock(), self.now_ms());
         let is_due = state.looked_ms + LOOK_EVERY_MS <= now_ms && state.core.wants_remake(0, now_ms);
         if is_due {
@@ -149,7 +150,7 @@ impl Hold {
     /// Waits until the joins may be executed: a lease at most. Returns how long that took, if it did not at once.
     ///
     /// Cancel safe.
-    pub(crate) async fn settled(&self) -> Option<Duration> {
+    async fn settled(&self) -> Option<Duration> {
         let waits_since = self.waits_since?;
         let mut settled = self.interests.settled.subscribe();
         loop {
@@ -206,8 +207,33 @@ impl Drop for Subscription {
     }
 }
 
+/// Holds the names of joins that are to be executed, and announces those that are new. On a shard's thread, which looks
+/// how many names there are when that is due.
+pub(crate) fn announce(shared: &Arc<GatewayState>, names: Vec<Name>) -> Hold {
+    let hold = shared.interests.hold(names);
+    if shared.interests.is_look_due() {
+        let shared = shared.clone();
+        tokio::task::spawn_local(async move { look(&shared).await });
+    }
+    hold
+}
+
+/// Waits until joins may be executed, or the gateway stops: nobody sends to clients that are all closed.
+///
+/// Cancel safe.
+pub(crate) async fn announced(shared: &GatewayState, hold: &Hold) {
+    tokio::select! {
+        waited = hold.settled() => {
+            if let (Some(waited), Some(timings)) = (waited, &shared.timings) {
+                timings.joins.observe_us(waited.as_micros() as u64);
+            }
+        }
+        () = shared.stopping.cancelled() => {}
+    }
+}
+
 /// Looks how many names there are, and makes the filter anew if it should be.
-pub(crate) async fn look(shared: &GatewayState) {
+async fn look(shared: &GatewayState) {
     let interests = &shared.interests;
     let mut live = 0;
     for shard in 0..shared.shards.len() {

@@ -111,7 +111,7 @@ impl Requests {
     }
 }
 
-/// TLS that trusts whom the system trusts, and offers HTTP/2.
+/// TLS that trusts the certificates of the system, and offers HTTP/2.
 fn tls() -> Result<ClientConfig, SetupError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(SetupError::Tls)?;

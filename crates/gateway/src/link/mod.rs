@@ -370,22 +370,10 @@ impl Link {
     async fn announce_joins(&mut self) {
         if !self.state.joined.is_empty() {
             let names = std::mem::take(&mut self.state.joined);
-            self.holds.push(self.shard.shared.interests.hold(names));
-            if self.shard.shared.interests.is_look_due() {
-                let shared = self.shard.shared.clone();
-                tokio::task::spawn_local(async move { interest::look(&shared).await });
-            }
+            self.holds.push(interest::announce(&self.shard.shared, names));
         }
         for hold in &self.holds {
-            tokio::select! {
-                waited = hold.settled() => {
-                    if let (Some(waited), Some(timings)) = (waited, &self.shard.shared.timings) {
-                        timings.joins.observe_us(waited.as_micros() as u64);
-                    }
-                }
-                // Nobody sends to clients that are all closed.
-                () = self.shard.shared.stopping.cancelled() => {}
-            }
+            interest::announced(&self.shard.shared, hold).await;
         }
     }
 

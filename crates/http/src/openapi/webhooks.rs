@@ -22,7 +22,7 @@ pub(super) fn webhooks() -> Value {
                     "properties": {
                         "path": text(),
                         "query": {"type": "object", "description": "As PHP's $_GET: `b[]=1` is a list"},
-                        "headers": {"type": "object", "additionalProperties": text(), "description": "By names in small letters"},
+                        "headers": {"type": "object", "additionalProperties": text(), "description": "By names in lowercase"},
                         "cookies": {"type": "object"},
                         "address": {"type": ["string", "null"], "description": "The client's address and port"},
                     },
