@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::core::Subjects;
+use crate::durable;
 use crate::faults::Faults;
 use crate::options::{Error, Login, Options, Servers};
 use crate::stats::Counts;
@@ -55,6 +56,8 @@ pub(crate) async fn connect(
     if options.durable {
         // The permissions of the prefix are enough.
         nats = nats.custom_inbox_prefix(Subjects::inbox(&options.prefix));
+        // Requests to JetStream obey this alone, and not the time of their `Context`. There are no other requests.
+        nats = nats.request_timeout(Some(durable::ANSWER));
     }
     match login {
         Some(Login { user, password: Some(password) }) => nats = nats.user_and_password(user, password),

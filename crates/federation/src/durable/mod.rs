@@ -29,8 +29,8 @@ use stream::{Limits, StreamError};
 use crate::core::{Bundle, DurableQueue, Slots};
 use crate::shared::Shared;
 
-/// How long JetStream may take to answer.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How long JetStream may take to answer. While servers elect a leader, requests are lost.
+pub(crate) const ANSWER: Duration = Duration::from_secs(2);
 
 /// How long an acknowledgement of what is published may take. What is published again meanwhile does not end the wait for it.
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(10);

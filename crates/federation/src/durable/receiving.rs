@@ -92,8 +92,9 @@ impl ServingDurable {
 /// Receives until `end` is cancelled, and what has come by then.
 async fn receive(shared: Arc<Shared>, own: OwnCluster, end: CancellationToken) {
     let Some(durable) = &shared.durable else { return };
+    let progress = Progress::default();
     let mut receiver =
-        Receiver { shared: &shared, durable, own, progress: Progress::default(), generation: unix_ms() };
+        Receiver { shared: &shared, durable, own, progress, generation: unix_ms(), made: Vec::new() };
     let mut connected = shared.connected.clone();
     while end.run_until_cancelled(connected.wait_for(|connected| *connected)).await.is_some() {
         // Without a gateway a call would be told to nobody, and acknowledged.
@@ -161,10 +162,15 @@ struct Receiver<'a> {
     progress: Progress,
     /// Grows with each consumer. It begins with the time, as a task of this process before may have left a consumer.
     generation: u64,
+    /// The consumers that it has made and that may exist yet: `progress` knows what was acknowledged to them.
+    made: Vec<String>,
 }
 
 impl Receiver<'_> {
     /// Makes a consumer behind all that was acknowledged, and deletes the others of the cluster.
+    ///
+    /// JetStream is not asked for what this worker has acknowledged itself: of three servers with one killed it may not answer for a consumer any
+    /// more, although it still takes messages for the stream, makes other consumers and deletes this one (seen with nats-server 2.9).
     async fn begin(&mut self) -> Result<PullConsumer, BeginError> {
         let cluster = &self.shared.own;
         let stream = self.durable.open(self.shared).await.ok_or(BeginError::NoStream)?;
@@ -172,7 +178,8 @@ impl Receiver<'_> {
         let names: Vec<String> = stream.consumer_names().try_collect().await?;
         let before: Vec<_> =
             names.into_iter().filter(|name| Progress::is_consumer_of(cluster, name)).collect();
-        for name in &before {
+        self.made.retain(|name| before.contains(name));
+        for name in before.iter().filter(|name| !self.made.contains(name)) {
             match stream.consumer_info(name).await {
                 Ok(info) => {
                     let start = match info.config.deliver_policy {
@@ -194,9 +201,13 @@ impl Receiver<'_> {
         self.generation += 1;
         let start_sequence = self.progress.start(stream.cached_info().state.last_sequence);
         let own_slot = self.shared.clusters().own_slot();
+        let name = Progress::consumer(cluster, self.shared.process, self.generation);
+        // It may be made although the answer is lost.
+        self.progress.consumer_is_at(start_sequence, 0);
+        self.made.push(name.clone());
         let consumer = stream
             .create_consumer(pull::Config {
-                durable_name: Some(Progress::consumer(cluster, self.shared.process, self.generation)),
+                durable_name: Some(name),
                 description: Some(format!("what cluster {cluster} has read")),
                 // Not "new": as long as such a consumer has acknowledged nothing, it does not say where it has begun.
                 deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
