@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use gatewayworker_daemon::log_time;
 use reqwest::Url;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
@@ -38,8 +39,17 @@ struct Remote {
     wanted: Notify,
     /// How many fetches have ended.
     fetched: watch::Sender<u64>,
-    /// Why the last fetch has failed.
-    problem: Mutex<Option<String>>,
+    /// The fetches that have failed since the last one that has not.
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Fetches that have failed, one after the other.
+#[derive(Debug, Clone)]
+struct Failure {
+    /// When the first of them ended, as log lines have the time.
+    since: String,
+    /// Why the last of them has failed.
+    why: String,
 }
 
 impl Authenticator {
@@ -59,7 +69,7 @@ impl Authenticator {
                 schedule: Mutex::new(Schedule::new(config.jwks_refresh_s.saturating_mul(1000))),
                 wanted: Notify::new(),
                 fetched: watch::Sender::new(0),
-                problem: Mutex::new(None),
+                failure: Mutex::new(None),
             }),
         };
         Ok(Self { verifier: RwLock::new(Arc::new(verifier)), remote })
@@ -109,15 +119,30 @@ impl Authenticator {
     }
 
     /// Returns why clients with tokens of `jwks_url` are refused: its keys were never fetched. `None` where there are
-    /// keys, also those of an earlier fetch: the log says when they are not renewed.
+    /// keys, also those of an earlier fetch: then there may be a [`notice`](Self::notice).
     pub fn problem(&self) -> Option<String> {
         let remote = self.remote.as_ref()?;
         let KeySet::Away = self.verifier().key_set else { return None };
         let refused = "clients with tokens of its keys are refused";
-        Some(match &*remote.problem.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(problem) => format!("auth.jwks_url: the keys cannot be fetched, {refused}: {problem}"),
+        Some(match remote.failure() {
+            Some(Failure { why, .. }) => {
+                format!("auth.jwks_url: the keys cannot be fetched, {refused}: {}: {why}", remote.url)
+            }
             None => format!("auth.jwks_url: the keys are not fetched yet, {refused}"),
         })
+    }
+
+    /// Returns why the keys of `jwks_url` are not renewed, since when, and what that means, where those of an earlier fetch
+    /// are there.
+    pub fn notice(&self) -> Option<String> {
+        let remote = self.remote.as_ref()?;
+        let KeySet::Fetched(_) = self.verifier().key_set else { return None };
+        let Failure { since, why } = remote.failure()?;
+        Some(format!(
+            "auth.jwks_url: the keys cannot be fetched again since {since}; tokens of the earlier keys are still \
+             accepted, those of newer keys are refused: {}: {why}",
+            remote.url
+        ))
     }
 
     /// Fetches the key set, now and then, for as long as the future is polled. It never ends.
@@ -128,8 +153,8 @@ impl Authenticator {
             remote.lock().begin(remote.now_ms());
             let fetched = remote.fetcher.fetch().await;
             remote.lock().end(fetched.is_ok(), remote.now_ms());
-            let problem = fetched.map(|keys| self.replace_key_set(keys, &remote.url)).err();
-            remote.note(problem);
+            let why = fetched.map(|keys| self.replace_key_set(keys, &remote.url)).err();
+            remote.note(why);
         }
     }
 
@@ -188,13 +213,14 @@ impl Remote {
         fetched.changed().await.is_ok()
     }
 
-    /// Notes the end of a fetch, and logs a problem when it is new.
-    fn note(&self, problem: Option<String>) {
-        let before = std::mem::replace(
-            &mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner),
-            problem.clone(),
-        );
-        match (&problem, &before) {
+    fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the end of a fetch, and why it has failed, if it has. Logs the first failure, and the end of them.
+    fn note(&self, why: Option<String>) {
+        let before = self.failure();
+        match (&why, &before) {
             (Some(problem), None) => warn!(
                 url = self.url,
                 problem, "the keys of tokens cannot be fetched: those of an earlier fetch stay"
@@ -202,6 +228,9 @@ impl Remote {
             (None, Some(_)) => info!(url = self.url, "the keys of tokens are fetched again"),
             _ => {}
         }
+        let since = || before.map_or_else(log_time, |failure| failure.since);
+        let failure = why.map(|why| Failure { since: since(), why });
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
         self.fetched.send_modify(|fetches| *fetches += 1);
     }
 }

@@ -73,7 +73,7 @@ pub use line_writer::LineWriter;
 pub use link_tls_flags::LinkTlsFlags;
 pub use listener_source::{BindError, ListenerError, ListenerSource};
 pub use lists::one_or_many;
-pub use logging::{Log, LogError, LogFormat, wants_colour};
+pub use logging::{Log, LogError, LogFormat, log_time, wants_colour};
 pub use operator::{Operator, Reload, ReloadRequest};
 pub use process_usage::ProcessUsage;
 pub use run::{Runtime, run};
