@@ -30,7 +30,7 @@ pub struct Authenticator {
 /// The key set of `jwks_url`.
 #[derive(Debug)]
 struct Remote {
-    fetcher: Fetcher,
+    fetcher: Mutex<Fetcher>,
     /// The URL, for the log: without a name, a password and a query.
     url: String,
     started: Instant,
@@ -60,18 +60,15 @@ impl Authenticator {
     /// When a key cannot be read, or used.
     pub fn new(config: &Config, limits: Limits) -> Result<Self, ConfigError> {
         let verifier = config.verifier(limits)?;
-        let remote = match config.key_set_url()? {
-            None => None,
-            Some(url) => Some(Remote {
-                url: shown(&url),
-                fetcher: Fetcher::new(url).map_err(|error| ConfigError::Tls(error.to_string()))?,
-                started: Instant::now(),
-                schedule: Mutex::new(Schedule::new(config.jwks_refresh_s.saturating_mul(1000))),
-                wanted: Notify::new(),
-                fetched: watch::Sender::new(0),
-                failure: Mutex::new(None),
-            }),
-        };
+        let remote = config.fetcher()?.map(|fetcher| Remote {
+            url: shown(fetcher.url()),
+            fetcher: Mutex::new(fetcher),
+            started: Instant::now(),
+            schedule: Mutex::new(Schedule::new(config.jwks_refresh_s.saturating_mul(1000))),
+            wanted: Notify::new(),
+            fetched: watch::Sender::new(0),
+            failure: Mutex::new(None),
+        });
         Ok(Self { verifier: RwLock::new(Arc::new(verifier)), remote })
     }
 
@@ -150,20 +147,24 @@ impl Authenticator {
         let Some(remote) = &self.remote else { return std::future::pending().await };
         loop {
             remote.wait_until_due().await;
-            remote.lock().begin(remote.now_ms());
-            let fetched = remote.fetcher.fetch().await;
-            remote.lock().end(fetched.is_ok(), remote.now_ms());
+            lock(&remote.schedule).begin(remote.now_ms());
+            let fetcher = lock(&remote.fetcher).clone();
+            let fetched = fetcher.fetch().await;
+            lock(&remote.schedule).end(fetched.is_ok(), remote.now_ms());
             let why = fetched.map(|keys| self.replace_key_set(keys, &remote.url)).err();
             remote.note(why);
         }
     }
 
-    /// Reads the keys of the files again that the configuration names. Clients that are connected stay.
+    /// Reads the files again that the configuration names: keys, and `ca_file`. Clients that are connected stay.
     ///
     /// # Errors
-    /// When one cannot be read, or used. The keys are as they were, then.
+    /// When one cannot be read, or used. All is as it was, then.
     pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
-        let own_keys = config.own_keys()?;
+        let (own_keys, fetcher) = (config.own_keys()?, config.fetcher()?);
+        if let (Some(remote), Some(fetcher)) = (&self.remote, fetcher) {
+            *lock(&remote.fetcher) = fetcher;
+        }
         // Under the lock, so that a key set that comes at the same time is not lost.
         let mut verifier = self.verifier.write().unwrap_or_else(PoisonError::into_inner);
         *verifier = Arc::new(Verifier { own_keys, ..Verifier::clone(&verifier) });
@@ -184,13 +185,9 @@ impl Remote {
         self.started.elapsed().as_millis() as u64
     }
 
-    fn lock(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn wait_until_due(&self) {
         loop {
-            let due_ms = self.lock().next_ms();
+            let due_ms = lock(&self.schedule).next_ms();
             if due_ms <= self.now_ms() {
                 return;
             }
@@ -205,7 +202,7 @@ impl Remote {
     /// `false` without a wait where it was fetched a moment ago.
     async fn fetch_at_once(&self) -> bool {
         let mut fetched = self.fetched.subscribe();
-        if !self.lock().want(self.now_ms()) {
+        if !lock(&self.schedule).want(self.now_ms()) {
             return false;
         }
         self.wanted.notify_one();
@@ -214,7 +211,7 @@ impl Remote {
     }
 
     fn failure(&self) -> Option<Failure> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.failure).clone()
     }
 
     /// Notes the end of a fetch, and why it has failed, if it has. Logs the first failure, and the end of them.
@@ -230,9 +227,13 @@ impl Remote {
         }
         let since = || before.map_or_else(log_time, |failure| failure.since);
         let failure = why.map(|why| Failure { since: since(), why });
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *lock(&self.failure) = failure;
         self.fetched.send_modify(|fetches| *fetches += 1);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn shown(url: &Url) -> String {

@@ -303,7 +303,7 @@ impl Config {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
         self.link_tls.load_for_both()?;
         if self.auth.is_on() {
-            self.auth.verifier(self.token_limits())?;
+            self.auth.check_files(self.token_limits())?;
         }
         Ok(self)
     }
