@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use gatewayworker_daemon::child_protocol::NO_WORKER;
 use gatewayworker_net::RegisterLinks;
 
 use crate::gateway_state::GatewayState;
@@ -29,10 +30,10 @@ fn problem(workers: usize, registers: &RegisterLinks) -> Option<String> {
         ));
     }
     Some(match registers.trouble(Duration::ZERO) {
-        Some(trouble) => format!("the gateway has no worker, its clients wait: {trouble}"),
-        None => "the gateway has no worker, its clients wait: does a businessworker run, with the same \
-                 register_address and secret_key?"
-            .into(),
+        Some(trouble) => format!("{NO_WORKER}, its clients wait: {trouble}"),
+        None => format!(
+            "{NO_WORKER}, its clients wait: does a businessworker run, with the same register_address and secret_key?"
+        ),
     })
 }
 
