@@ -50,8 +50,8 @@ pub(crate) enum Delivered {
     Answered(Answer),
     /// It has failed; this says why.
     Failed(String),
-    /// The worker stops, and the event had to wait.
-    Stopped,
+    /// The worker stops, and the event had to wait. `was_sent` says that a backend may have handled it.
+    Stopped { was_sent: bool },
 }
 
 /// A request on its way to a backend. Dropped without a report, it was given up.
@@ -99,6 +99,7 @@ impl Delivery {
         let mut stopped = std::pin::pin!(stopped);
         let mut tries = Tries::new(self.max_deliveries, self.retry_delay_ms);
         let mut failed_last = false;
+        let mut was_sent = false;
         loop {
             let next = {
                 let waiting = self.stats.waiting();
@@ -110,10 +111,10 @@ impl Delivery {
                 let (_permit, sending) = tokio::select! {
                     biased;
                     turn = turn => turn,
-                    () = &mut stopped => return Delivered::Stopped,
+                    () = &mut stopped => return Delivered::Stopped { was_sent },
                 };
                 drop(waiting);
-                self.try_once(event, &mut tries, sending).await
+                self.try_once(event, &mut tries, sending, &mut was_sent).await
             };
             failed_last = matches!(next, Next::Wait);
             match next {
@@ -124,7 +125,7 @@ impl Delivery {
                     let _waiting = self.stats.waiting();
                     tokio::select! {
                         () = sleep(Duration::from_millis(ms)) => {}
-                        () = &mut stopped => return Delivered::Stopped,
+                        () = &mut stopped => return Delivered::Stopped { was_sent },
                     }
                 }
             }
@@ -169,8 +170,14 @@ impl Delivery {
         }
     }
 
-    /// Sends an event once. Returns what is next.
-    async fn try_once(&self, event: &Event, tries: &mut Tries, sending: Sending<'_>) -> Next {
+    /// Sends an event once, and notes whether the backend may have received it. Returns what is next.
+    async fn try_once(
+        &self,
+        event: &Event,
+        tries: &mut Tries,
+        sending: Sending<'_>,
+        was_sent: &mut bool,
+    ) -> Next {
         let body = event.body(tries.number());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let signature = self.signer.sign(now.as_secs(), &body);
@@ -180,6 +187,7 @@ impl Delivery {
             let url = &self.urls[sending.backend];
             self.requests.send(url, &event.id, signature.as_deref(), body).await
         };
+        *was_sent |= !matches!(received, Received::Unreachable(_));
         if matches!(received, Received::TimedOut) {
             self.stats.discarded.count();
         }

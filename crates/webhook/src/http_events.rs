@@ -124,9 +124,11 @@ impl HttpEvents {
                     self.log_failure(client, &event, &why);
                     return Ok(Effect::Failed);
                 }
-                Delivered::Stopped => {
+                Delivered::Stopped { was_sent } => {
                     sleep(BEFORE_GIVEN_BACK).await;
-                    if client.give_back() {
+                    // A backend that may have received it is told so by `redelivered`.
+                    let is_given_back = if was_sent { client.give_back_begun() } else { client.give_back() };
+                    if is_given_back {
                         return Ok(Effect::NotHandled);
                     }
                     may_stop = false;

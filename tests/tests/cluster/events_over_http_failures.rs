@@ -8,10 +8,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
-use gatewayworker_businessworker::{CancellationToken, EventsConfig, OnFailure, Problems};
+use gatewayworker_businessworker::{CancellationToken, EventName, EventsConfig, OnFailure, Problems};
 use gatewayworker_tests::{Backend, Cluster, Posted, WsClient, eventually};
 use gatewayworker_webhook::HttpEvents;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -300,20 +300,24 @@ async fn what_is_not_http_closes_the_client() {
     assert_eq!(WsClient::connect(cluster.listener()).await.close_code().await, 1013);
 }
 
-#[tokio::test]
-async fn a_worker_that_stops_while_its_backend_is_away_leaves_its_events_to_others() {
-    let mut away = Backend::answering(200, echo).await;
+/// Stops a worker while its backend is away and ten messages of a client wait. Returns which of them came to the backend of
+/// another worker as redelivered; `is_tried` says that the worker is to stop then.
+async fn redelivered_to_another(away: &EventsConfig, is_tried: impl Fn() -> bool) -> Vec<bool> {
     let there = Backend::answering(200, echo).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let shutdown = CancellationToken::new();
-    let first = cluster.start_application(HttpEvents::new(&away.config(), shutdown.clone()).unwrap());
+    let mut config = away.clone();
+    config.send = vec![EventName::Message];
+    let (metrics, problems) = (Default::default(), Problems::default());
+    let events = HttpEvents::new(&config, shutdown.clone()).unwrap();
+    events.register(&metrics, &problems);
+    let first = cluster.start_application(events);
     let mut client = WsClient::connect(cluster.listener()).await;
-    client.send("here").await;
-    assert_eq!(client.text().await, "here");
-    away.end().await;
     for n in 0..10 {
         client.send(&n.to_string()).await;
     }
+    let is_away = || format!("{problems:?}").contains("is away for");
+    eventually("a try", async || is_away() && is_tried()).await;
     let _second = worker_of(&cluster, &there.config());
     shutdown.cancel();
     // It does not wait for shutdown_timeout_ms, as it has nothing that it could finish.
@@ -321,7 +325,20 @@ async fn a_worker_that_stops_while_its_backend_is_away_leaves_its_events_to_othe
     for n in 0..10 {
         assert_eq!(client.text().await, n.to_string());
     }
-    let redelivered: Vec<_> =
-        there.events("message").iter().map(|event| event["redelivered"].clone()).collect();
-    assert_eq!(redelivered, vec![Value::Bool(false); 10], "nobody has handled them");
+    there.events("message").iter().map(|event| event["redelivered"].as_bool().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_while_its_backend_is_away_leaves_its_events_to_others() {
+    let mut away = Backend::answering(200, echo).await;
+    away.end().await;
+    let redelivered = redelivered_to_another(&away.config(), || true).await;
+    assert_eq!(redelivered, [false; 10], "nobody has received them");
+}
+
+#[tokio::test]
+async fn an_event_that_was_sent_before_its_worker_stopped_is_redelivered_to_the_next_one() {
+    let away = Backend::answering(503, echo).await;
+    let redelivered = redelivered_to_another(&away.config(), || !away.received().is_empty()).await;
+    assert_eq!(redelivered, [&[true][..], &[false; 9]].concat(), "the first one was sent, no other");
 }
