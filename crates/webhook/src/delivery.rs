@@ -191,15 +191,16 @@ impl Delivery {
         if matches!(received, Received::TimedOut) {
             self.stats.discarded.count();
         }
-        let (outcome, meaning) = received.judge(self.max_calls);
+        let (outcome, meaning) = received.judge(self.max_calls, &event.client_id);
         self.stats.request_ended(outcome, began.elapsed());
         let why = meaning.why().unwrap_or_default().to_owned();
+        let retry_after = meaning.retry_after();
         if outcome != Outcome::Answered {
             debug!(id = event.id, number = tries.number(), why, "a request with an event was of no use");
         }
         let answers = self.backends().answers();
         let next = tries.next(meaning, answers, rand::random());
-        sending.report(outcome, &next, why);
+        sending.report(outcome, &next, retry_after, why);
         next
     }
 
@@ -213,8 +214,9 @@ impl Delivery {
 }
 
 impl Sending<'_> {
-    /// Notes how the request has ended, and why it was of no use, if it was not.
-    fn report(mut self, outcome: Outcome, next: &Next, why: String) {
+    /// Notes how the request has ended, how long the backend wants to be left alone, and why the request was of no use, if it
+    /// was not.
+    fn report(mut self, outcome: Outcome, next: &Next, retry_after: Duration, why: String) {
         self.is_reported = true;
         let Self { delivery, backend, is_probe, .. } = self;
         let (stats, url) = (&delivery.stats, &delivery.urls[backend]);
@@ -224,7 +226,7 @@ impl Sending<'_> {
         if outcome == Outcome::TimedOut {
             // It is no answer. A backend that is away stays away, and one that is slow is not.
             if is_probe {
-                backends.note_away(backend, is_probe, now_ms, rand::random(), why);
+                backends.note_away(backend, is_probe, now_ms, rand::random(), retry_after, why);
             }
         } else if outcome != Outcome::Away {
             if let Some(since_ms) = backends.note_answer(backend) {
@@ -235,7 +237,7 @@ impl Sending<'_> {
             }
         } else if is_probe || !matches!(next, Next::AtOnce) {
             // A connection that ends under its first event says nothing: it may have been kept for too long.
-            if backends.note_away(backend, is_probe, now_ms, rand::random(), why.clone()) {
+            if backends.note_away(backend, is_probe, now_ms, rand::random(), retry_after, why.clone()) {
                 stats.away.fetch_add(1, Ordering::Relaxed);
                 warn!(url = shown(url), why, "the backend is away: events wait until it answers");
             }

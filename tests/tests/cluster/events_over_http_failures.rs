@@ -1,8 +1,8 @@
 //! Events over HTTP with backends that are away, slow or broken: each is the end of that event at most, and nobody else's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
@@ -67,6 +67,51 @@ async fn an_answer_that_makes_no_sense_is_not_asked_for_again() {
     closes_one(1, |_| (), || text(r#"{"calls": "none"}"#)).await;
     closes_one(1, |_| (), || text(r#"{"calls": [{"call": "client_count"}]}"#)).await;
     closes_one(1, |_| (), || text(r#"{"calls": [{"call": "join_group", "params": {"group": ""}}]}"#)).await;
+}
+
+#[tokio::test]
+async fn of_an_answer_with_one_wrong_call_nothing_is_done() {
+    let backend = Backend::answering(200, |event| {
+        let send = json!({"call": "send_to_client", "params": {"message": event["message"]}});
+        let wrong = json!({"call": "join_group", "params": {"group": ["a", "b"]}});
+        match event["message"] == "bad" {
+            true => json!({"session": {"bad": true}, "calls": [send, wrong]}),
+            false => echo(event),
+        }
+    })
+    .await;
+    let mut config = backend.config();
+    config.on_failure = OnFailure::Drop;
+    let (cluster, _worker) = cluster_of(&config).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
+    client.send("bad").await;
+    client.send("good").await;
+    assert_eq!(client.text().await, "good");
+    assert_eq!(backend.events("message")[1]["session"], json!({}));
+}
+
+#[tokio::test]
+async fn a_backend_that_says_when_it_is_back_is_not_asked_before() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = asked.clone();
+    let backend = Backend::start(move |posted: Posted| {
+        let mut times = times.lock().unwrap();
+        times.push(Instant::now());
+        let answer = match times.len() {
+            1 => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+            _ => Json(echo(&posted.event)).into_response(),
+        };
+        async { answer }
+    })
+    .await;
+    let mut config = backend.config();
+    config.send = vec![EventName::Message];
+    let (cluster, _worker) = cluster_of(&config).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
+    client.send("here").await;
+    assert_eq!(client.text().await, "here");
+    let asked = asked.lock().unwrap();
+    assert!(asked[1] - asked[0] >= Duration::from_secs(1), "{:?}", asked[1] - asked[0]);
 }
 
 #[tokio::test]
