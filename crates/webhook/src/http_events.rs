@@ -120,13 +120,17 @@ impl HttpEvents {
         loop {
             match self.delivery.deliver(&event, may_stop).await {
                 Delivered::Answered(answer) => return Ok(self.apply(client, &event, answer).await),
+                // Somebody else sends it, and may have better luck.
+                Delivered::Failed(_) if client.check_fence().is_err() => return Ok(Effect::NotHandled),
                 Delivered::Failed(why) => {
                     self.log_failure(client, &event, &why);
                     return Ok(Effect::Failed);
                 }
-                Delivered::Stopped => {
+                Delivered::Stopped { was_sent } => {
                     sleep(BEFORE_GIVEN_BACK).await;
-                    if client.give_back() {
+                    // A backend that may have received it is told so by `redelivered`.
+                    let is_given_back = if was_sent { client.give_back_begun() } else { client.give_back() };
+                    if is_given_back {
                         return Ok(Effect::NotHandled);
                     }
                     may_stop = false;
@@ -152,13 +156,12 @@ impl HttpEvents {
             }
         }
         for call in answer.calls {
-            let name = call.call.name;
-            let params = call.params(&client.id().to_string());
-            let Err(error) = client.gateway().call(name, params).await else { continue };
+            let name = call.name();
+            let Err(error) = call.run(client.gateway()).await else { continue };
             match error {
                 // The worker handles the event once more, here or elsewhere.
                 CallError::Fenced(_) => return Effect::NotHandled,
-                CallError::BadParams(_) | CallError::UnknownCall(_) | CallError::TooLarge(_) => {
+                CallError::BadParams(_) | CallError::TooLarge(_) => {
                     self.stats.failed_calls.count();
                     self.log_failure(client, event, &format!("the call {name}: {error}"));
                     return Effect::Failed;
@@ -191,8 +194,13 @@ impl HttpEvents {
             self.stats.dropped.count();
             return Ok(());
         }
-        self.stats.closed.count();
-        client.close_with_code(TRY_AGAIN_LATER).await?;
+        // Fenced, the event is handled once more.
+        let delivery = client.close_with_code(TRY_AGAIN_LATER).await?;
+        match delivery.unreached.is_empty() {
+            true => self.stats.closed.count(),
+            // A gateway of the original that is not linked now.
+            false => self.stats.dropped.count(),
+        };
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_businessworker::EventsConfig;
@@ -17,8 +17,8 @@ use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::SetupError;
 use crate::tries::Received;
+use crate::{SetupError, retry_after};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("gatewayworker-signature");
 const EVENT_ID: HeaderName = HeaderName::from_static("gatewayworker-event-id");
@@ -94,7 +94,8 @@ impl Requests {
     async fn read(&self, mut response: Response) -> Received {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after_s = retry_after.and_then(|value| value.trim().parse().ok());
+        let retry_after =
+            retry_after.map_or(Duration::ZERO, |text| retry_after::read(text, SystemTime::now()));
         let max = self.max_response_bytes;
         if response.content_length().is_some_and(|len| len > max as u64) {
             return Received::TooLarge;
@@ -104,7 +105,7 @@ impl Requests {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > max => return Received::TooLarge,
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Received::Answer { status, retry_after_s, body: body.freeze() },
+                Ok(None) => return Received::Answer { status, retry_after, body: body.freeze() },
                 Err(error) => return Received::Cut(error_chain(&error.without_url())),
             }
         }
