@@ -38,7 +38,7 @@ pub(crate) enum AnswerError {
     #[error("{0}")]
     UnknownCall(CallError),
     #[error("the call {call}: {error}")]
-    Params { call: &'static str, error: CallError },
+    Params { call: &'static str, error: Box<CallError> },
     #[error(
         "the call {0} is a question, and answers of events are not asked for anything: ask over HTTP push (http.listen)"
     )]
@@ -113,7 +113,7 @@ impl CallForm {
             return Err(AnswerError::Question(call.name));
         }
         let params = with_own_client(call, self.params.unwrap_or_default(), client_id);
-        call.check(params).map_err(|error| AnswerError::Params { call: call.name, error })
+        call.check(params).map_err(|error| AnswerError::Params { call: call.name, error: error.into() })
     }
 }
 

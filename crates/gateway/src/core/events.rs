@@ -107,12 +107,24 @@ impl<P: Ports> Shard<P> {
         &mut self,
         key: Key,
         is_binary: bool,
-        message: &[u8],
+        mut message: &[u8],
     ) -> Result<(), CloseReason> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
             client.messages = client.messages.saturating_add(1);
-            if client.has_token && !is_binary && message.starts_with(tokens::PREFIX) {
+        }
+        if self.table.get(key).is_some_and(|client| client.resumable.is_some()) {
+            match self.take_resumable(key, is_binary, message)? {
+                Some(counted) => message = counted,
+                None => return Ok(()),
+            }
+        }
+        if let Some(client) = self.table.get(key) {
+            if client.resumable.is_none()
+                && client.has_token
+                && !is_binary
+                && message.starts_with(tokens::PREFIX)
+            {
                 self.take_new_token(key, message);
                 return Ok(());
             }
