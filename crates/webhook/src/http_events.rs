@@ -12,6 +12,7 @@ use gatewayworker_businessworker::{
     Metrics, OnFailure, Problems, Result, Start,
 };
 use gatewayworker_client::calls::CallError;
+use gatewayworker_daemon::ClientTlsError;
 use gatewayworker_protocol::close_code::TRY_AGAIN_LATER;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -39,12 +40,13 @@ pub enum SetupError {
     /// A URL cannot be used.
     #[error("events.url: \"{0}\" is no URL of HTTP: write https://host/path")]
     Url(String),
-    /// TLS cannot be used.
-    #[error(
-        "events.url: TLS cannot be used: {0}: does the system have certificates? Debian's are in the package \
-         ca-certificates; SSL_CERT_FILE names a file of others"
-    )]
-    Tls(rustls::Error),
+    /// TLS cannot be used, as the system has no certificates, or `ca_file` has none that can be used.
+    #[error("events.{key}: {error}", key = tls_key(.error))]
+    Tls {
+        /// Why.
+        #[from]
+        error: ClientTlsError,
+    },
     /// There is no client for HTTP.
     #[error("events.url: no HTTP client: {0}")]
     Client(reqwest::Error),
@@ -69,11 +71,19 @@ enum Effect {
     NotHandled,
 }
 
+/// The setting that has to be changed where TLS cannot be used.
+fn tls_key(error: &ClientTlsError) -> &'static str {
+    match error {
+        ClientTlsError::File { .. } => "ca_file",
+        _ => "url",
+    }
+}
+
 impl HttpEvents {
     /// Events over HTTP as `config` says. When `shutdown` is cancelled, events that wait are given back to their gateways.
     ///
     /// # Errors
-    /// When a setting cannot work, or the system has no certificates to trust and a URL is `https`.
+    /// When a setting cannot work, or a URL is `https` and there are no certificates to trust.
     pub fn new(config: &EventsConfig, shutdown: CancellationToken) -> std::result::Result<Self, SetupError> {
         config.validate()?;
         if !config.is_on() {

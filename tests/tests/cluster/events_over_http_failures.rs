@@ -387,3 +387,38 @@ async fn an_event_that_was_sent_before_its_worker_stopped_is_redelivered_to_the_
     let redelivered = redelivered_to_another(&away.config(), || !away.received().is_empty()).await;
     assert_eq!(redelivered, [&[true][..], &[false; 9]].concat(), "the first one was sent, no other");
 }
+
+#[tokio::test]
+async fn a_host_that_swallows_packets_is_away_and_gets_everything_when_it_is_back() {
+    let mut backend = Backend::answering(200, echo).await;
+    let mut config = backend.config();
+    config.timeout_ms = 400;
+    let cluster = Cluster::builder().workers(0).start().await;
+    let events = HttpEvents::new(&config, CancellationToken::new()).unwrap();
+    let (metrics, problems) = (Default::default(), Problems::default());
+    events.register(&metrics, &problems);
+    let _worker = cluster.start_application(events);
+    let mut client = WsClient::connect(cluster.listener()).await;
+    client.send("before").await;
+    assert_eq!(client.text().await, "before");
+    backend.end().await;
+    // A listener that accepts nothing: when its backlog is full, Linux drops what else wants to connect.
+    let swallower = gatewayworker_net::listen(backend.address, true, 1).unwrap();
+    let mut fillers = Vec::new();
+    while let Ok(Ok(filler)) =
+        tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(backend.address))
+            .await
+    {
+        fillers.push(filler);
+    }
+    for n in 0..10 {
+        client.send(&n.to_string()).await;
+    }
+    eventually("the backend to count as away", async || format!("{problems:?}").contains("is away for"))
+        .await;
+    drop((swallower, fillers));
+    backend.begin().await;
+    for n in 0..10 {
+        assert_eq!(client.text().await, n.to_string(), "nobody was closed, and nothing was lost");
+    }
+}
