@@ -357,6 +357,10 @@ impl<P: Ports> Shard<P> {
         if ping_at_ms(resumable) <= now_ms {
             (resumable.sent_ms, resumable.asked_ms) = (now_ms, now_ms);
             let due_ms = ping_at_ms(resumable).min(dead_ms);
+            if resumable.received > resumable.acknowledged {
+                // Else the last messages before a pause would stay in doubt.
+                self.acknowledge(key);
+            }
             self.send_own_frame(key, control::ping());
             return self.timers.insert(due_ms, key);
         }

@@ -58,7 +58,7 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Tells a client how many of its messages have arrived.
-    fn acknowledge(&mut self, key: Key) {
+    pub(super) fn acknowledge(&mut self, key: Key) {
         let now_ms = self.now_ms;
         let Some(resumable) = self.table.get(key).and_then(|client| client.resumable.as_mut()) else {
             return;

@@ -350,6 +350,20 @@ fn a_client_that_answers_pings_stays_and_one_that_asks_is_answered() {
 }
 
 #[test]
+fn the_last_messages_before_a_pause_are_acknowledged_with_the_next_ping() {
+    let mut site = Site::new();
+    site.send_text("one");
+    site.flush();
+    site.read();
+    assert!(site.client.controls.is_empty());
+    site.client.sent.push("one".to_owned());
+    site.shard.advance(25_000);
+    site.flush();
+    site.read();
+    assert_eq!(site.client.controls, [r#"{"ack":1}"#, r#"{"ping":{}}"#]);
+}
+
+#[test]
 fn wrong_control_messages_end_the_client() {
     for wrong in ["\u{1}x", "\u{1}[]", "\u{1}", "\u{1}{\"ack\":1}", "\u{1}{\"start\":{}}"] {
         let mut site = Site::new();
