@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use crate::tokens::{auth, now, sign};
+
 /// A connection that speaks `gw.1`.
 struct Line(WsClient);
 
@@ -60,14 +62,17 @@ impl Line {
     }
 }
 
-/// A new client: its line, its token, and its id. It has received one message, the greeting.
-async fn start(listener: SocketAddr) -> (Line, String, String) {
-    let mut line = Line::open(listener).await;
+/// A new client that is admitted: its line, its token, and its id. It has received one message, the greeting.
+async fn start(cluster: &Cluster) -> (Line, String, String) {
+    let mut line = Line::open(cluster.listener()).await;
     line.control(json!({"start": {}})).await;
     let hello = line.expect_control().await["hello"].take();
     assert_eq!((&hello["resume_ms"], &hello["ping_ms"]), (&json!(60_000), &json!(25_000)));
     let id = hello["client"].as_str().unwrap().to_owned();
     assert_eq!(line.data().await, id, "the worker greets with the id");
+    // Before it is admitted, a cut would be its end.
+    let api = cluster.api().await;
+    eventually("the admission", async || api.is_online(id.parse().unwrap()).await.unwrap()).await;
     (line, hello["token"].as_str().unwrap().to_owned(), id)
 }
 
@@ -87,7 +92,7 @@ async fn cut(cluster: &Cluster) {
 async fn a_client_that_is_cut_off_and_comes_back_is_the_same_and_misses_nothing() {
     for shards in [1, 4] {
         let cluster = builder().gateway(move |config| config.shards = shards).start().await;
-        let (line, token, id) = start(cluster.listener()).await;
+        let (line, token, id) = start(&cluster).await;
         drop(line);
         cut(&cluster).await;
         let api = cluster.api().await;
@@ -119,7 +124,7 @@ async fn a_client_that_is_cut_off_and_comes_back_is_the_same_and_misses_nothing(
 #[tokio::test]
 async fn what_is_no_client_any_more_is_lost_and_a_new_client_begins() {
     let cluster = builder().start().await;
-    let (line, token, id) = start(cluster.listener()).await;
+    let (line, token, id) = start(&cluster).await;
     let forged = token.replace(&token[10..12], "zz");
     for (token, why) in [(forged.as_str(), "unknown"), ("rubbish", "unknown"), ("", "unknown")] {
         let mut line = Line::open(cluster.listener()).await;
@@ -141,7 +146,7 @@ async fn what_is_no_client_any_more_is_lost_and_a_new_client_begins() {
 #[tokio::test]
 async fn a_client_that_is_closed_while_it_is_away_is_told_when_it_comes_back() {
     let cluster = builder().start().await;
-    let (line, token, id) = start(cluster.listener()).await;
+    let (line, token, id) = start(&cluster).await;
     drop(line);
     cut(&cluster).await;
     let api = cluster.api().await;
@@ -157,7 +162,7 @@ async fn a_client_that_is_closed_while_it_is_away_is_told_when_it_comes_back() {
 #[tokio::test]
 async fn a_first_message_that_is_neither_start_nor_resume_ends_the_connection_alone() {
     let cluster = builder().start().await;
-    let (mut other, _, _) = start(cluster.listener()).await;
+    let (mut other, _, _) = start(&cluster).await;
     for wrong in ["hello", "\u{1}{\"ack\":0}", "\u{1}[]", "\u{1}{\"resume\":{}}", &"x".repeat(9000)] {
         let mut line = Line::open(cluster.listener()).await;
         line.0.send(wrong).await;
@@ -182,4 +187,36 @@ async fn clients_that_do_not_offer_it_and_listeners_without_it_see_nothing_of_it
     request.headers_mut().insert("Sec-WebSocket-Protocol", "gw.1".parse().unwrap());
     let refused = WsClient::over(stream, request).await;
     assert!(refused.is_err(), "the offer is not answered");
+}
+
+#[tokio::test]
+async fn a_client_with_a_token_comes_back_as_the_same_user_also_where_a_uid_has_one_client() {
+    let free = "{ url = 'websocket://127.0.0.1:0', auth = false }";
+    let cluster = builder()
+        .listen(&format!("listen = [{free}, 'websocket://127.0.0.1:0']"))
+        .gateway(|config| {
+            config.resume = true;
+            config.max_clients_per_uid = 1;
+            config.auth = auth("");
+        })
+        .start()
+        .await;
+    let listener = cluster.gateways[0].listeners[1];
+    let path = |uid: &str| format!("/?token={}", sign(json!({"sub": uid, "exp": now() + 60})));
+    let mut line = Line::open_with(listener, &path("lena"), "gw.1").await;
+    line.control(json!({"start": {}})).await;
+    let hello = line.expect_control().await["hello"].take();
+    let token = hello["token"].as_str().unwrap();
+    line.data().await;
+    let mut second = Line::open_with(listener, &path("lena"), "gw.1").await;
+    second.control(json!({"start": {}})).await;
+    assert_eq!(second.close_code().await, 4401, "the uid has its one client");
+    let mut newer = Line::open_with(listener, &path("lena"), "gw.1").await;
+    newer.resume(token, 1, 1).await;
+    assert_eq!(newer.expect_control().await["resumed"]["client"], hello["client"]);
+    let mut other = Line::open_with(listener, &path("tom"), "gw.1").await;
+    other.resume(token, 2, 1).await;
+    assert_eq!(other.expect_control().await, json!({"lost": {"why": "unknown"}}));
+    newer.0.send("still lena").await;
+    assert_eq!(newer.data().await, "still lena");
 }

@@ -18,11 +18,11 @@ use tokio_util::task::AbortOnDropHandle;
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
 /// The time, in seconds since 1970.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn sign(claims: Value) -> String {
+pub(crate) fn sign(claims: Value) -> String {
     SigningKey::hs256(SECRET).sign(claims.as_object().unwrap(), None).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn valid() -> String {
     sign(json!({"sub": "u1", "exp": now() + 60}))
 }
 
-fn auth(more: &str) -> Config {
+pub(crate) fn auth(more: &str) -> Config {
     toml::from_str(&format!("hs256_secret = '{SECRET}'\n{more}")).unwrap()
 }
 

@@ -263,7 +263,8 @@ async fn upgrade(
     }
     let checked = match &permit.tokens {
         Some(places) if token.is_some() || places.is_required => {
-            let checking = identity::check(&shard.shared, token.as_deref(), true);
+            // One that comes back is among the clients of its uid already.
+            let checking = identity::check(&shard.shared, token.as_deref(), resume.is_none());
             // Boxed: a connection without a token does not have the room for it.
             let checked =
                 timeout_at(deadline, Box::pin(checking)).await.map_err(|late| rejected(too_slow(late)))?;
