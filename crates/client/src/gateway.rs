@@ -292,8 +292,12 @@ impl Gateway {
         self.shared.federation.as_ref()
     }
 
-    /// Fails if the handle is that of an event whose epoch is over, and notes so.
-    pub(crate) fn check_fence(&self) -> Result<(), Error> {
+    /// Fails if the handle is that of an event whose epoch is over ([`Error::Fenced`]), and notes so. Every call does it by
+    /// itself; this is for work that begins elsewhere, as a message that is kept before it is sent.
+    ///
+    /// # Errors
+    /// When another worker may handle the event by now.
+    pub fn check_fence(&self) -> Result<(), Error> {
         match self.observer.as_ref().and_then(|observer| observer.fence()) {
             Some(fence) => fence.check().inspect_err(|_| {
                 if let Some(calls) = self.calls() {
