@@ -35,14 +35,14 @@ struct Shared {
 pub struct Published {
     /// Where it was kept.
     pub position: Position,
-    /// When, in milliseconds since 1970, by the clock of the store.
+    /// When, in milliseconds since 1970: see [`Entry::time_ms`].
     pub time_ms: u64,
     /// The gateways that were not reached. Their members find the message by `since`.
     pub delivery: Delivery,
 }
 
 impl History {
-    /// Opens the history that `url` names: `memory:` (or an empty text) or `redis://host:port/`. A connection to a
+    /// Opens the history that `url` names: `memory:` (or an empty text), `redis://host:port/` or `nats://host:port`. A connection to a
     /// server is made in the background, and made again whenever it is lost. Messages are sent through `gateway`. How much is
     /// kept is the default of [`Settings`].
     ///

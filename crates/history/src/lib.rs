@@ -32,12 +32,16 @@
 //! # Modules
 //!
 //! `history` is what an application calls. `sequencer` keeps and sends messages in order; `store` opens what keeps them:
-//! `memory`, where `others` finds out whether another worker does so, too, or `redis`. `page` and `position` say
+//! `memory`, where `others` finds out whether another worker does so, too, `redis`, or `nats`, for which `collected` reads. `page` and `position` say
 //! what is read, `settings` how much is kept; all of these but `store` and `sequencer` are plain data.
 
+#[cfg(feature = "nats")]
+mod collected;
 mod error;
 mod history;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod others;
 mod page;
 mod position;

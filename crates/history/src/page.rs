@@ -13,7 +13,7 @@ use crate::Position;
 pub struct Entry {
     /// Where it stands.
     pub position: Position,
-    /// When it was kept, in milliseconds since 1970, by the clock of the store.
+    /// When it was kept, in milliseconds since 1970: by the clock of Redis, or of the worker that published it.
     pub time_ms: u64,
     /// The message, as it was given to `publish`.
     pub message: Bytes,

@@ -25,6 +25,8 @@ enum Kind {
     Memory(Memory),
     #[cfg(feature = "redis")]
     Redis(Box<crate::redis::Redis>),
+    #[cfg(feature = "nats")]
+    Nats(Box<crate::nats::Nats>),
 }
 
 /// The memory of this worker, as long as no other worker was first.
@@ -52,6 +54,10 @@ impl Store {
             "redis" => Kind::Redis(Box::new(crate::redis::Redis::open(url)?)),
             #[cfg(not(feature = "redis"))]
             "redis" => return Err(Error::Feature("redis")),
+            #[cfg(feature = "nats")]
+            "nats" => Kind::Nats(Box::new(crate::nats::Nats::open(url, &settings)?)),
+            #[cfg(not(feature = "nats"))]
+            "nats" => return Err(Error::Feature("nats")),
             _ => return Err(Error::Url(scheme.to_owned())),
         };
         Ok(Self { settings, kind })
@@ -71,6 +77,8 @@ impl Store {
             }
             #[cfg(feature = "redis")]
             Kind::Redis(redis) => in_time(redis.append(group, limits, message, binary)).await,
+            #[cfg(feature = "nats")]
+            Kind::Nats(nats) => in_time(nats.append(group, message, binary)).await,
         }
     }
 
@@ -85,6 +93,11 @@ impl Store {
             Kind::Redis(redis) => {
                 let limits = self.settings.limits_of(group.as_bytes());
                 in_time(redis.read(group, limits, range)).await
+            }
+            #[cfg(feature = "nats")]
+            Kind::Nats(nats) => {
+                let limits = self.settings.limits_of(group.as_bytes());
+                in_time(nats.read(group, limits, range)).await
             }
         }
     }
@@ -117,6 +130,6 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, 
     tokio::time::timeout(WITHIN, asked).await.unwrap_or(Err(Error::TimedOut))
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }

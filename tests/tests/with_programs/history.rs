@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use gatewayworker::history::{Entry, Error, Page, Position, Seen, Settings, Sight};
 use gatewayworker::{ClientId, Gateway, History, OutMessage};
-use gatewayworker_tests::{Cluster, RedisServer, WsClient, eventually};
+use gatewayworker_tests::{Cluster, NatsServer, RedisServer, WsClient, eventually};
 use tokio::sync::oneshot;
 
 /// Where messages are kept: in a worker's memory, or a server that a test may kill.
 enum Store {
     Memory,
     Redis(RedisServer),
+    Nats(NatsServer),
 }
 
 impl Store {
@@ -18,6 +19,7 @@ impl Store {
         match self {
             Self::Memory => "memory:".into(),
             Self::Redis(server) => server.url(),
+            Self::Nats(server) => server.url(),
         }
     }
 
@@ -31,6 +33,10 @@ impl Store {
 
 fn redis() -> Store {
     Store::Redis(RedisServer::start())
+}
+
+fn nats() -> Store {
+    Store::Nats(NatsServer::with_jetstream())
 }
 
 /// A message as members get it: with its position.
@@ -110,8 +116,12 @@ pub(crate) async fn in_redis_who_returns_gets_what_was_missed_and_is_told_whethe
     gaps(redis()).await;
 }
 
-/// Old messages go; a group without messages begins anew, and nobody takes it for the old one.
-async fn ages(store: Store) {
+pub(crate) async fn in_nats_who_returns_gets_what_was_missed_and_is_told_whether_that_is_all() {
+    gaps(nats()).await;
+}
+
+/// Old messages go, each group's after its own time.
+async fn ages(store: &Store) {
     let cluster = Cluster::start().await;
     let settings = Settings::default().with_prefix("brief-", 100, 400);
     let history = store.open(settings, &cluster.api().await).await;
@@ -120,18 +130,51 @@ async fn ages(store: Store) {
     let is_gone = async || history.last("brief-1", 5).await.unwrap().messages.is_empty();
     eventually("the message to be too old", is_gone).await;
     let again = publish(&history, "brief-1", [2]).await;
-    assert_ne!(again.epoch, first.epoch);
     let gap = history.since("brief-1", first, 5).await.unwrap();
-    assert_eq!((texts(&gap), gap.whole), (vec!["2"], false));
+    assert_eq!(texts(&gap), ["2"]);
+    // JetStream keeps a message for the longest time of all groups, and remembers the number as long.
+    assert_eq!(gap.whole, again == Position { offset: 2, ..first });
+    assert_eq!(gap.whole, matches!(store, Store::Nats(_)));
     assert_eq!(texts(&history.last("room", 5).await.unwrap()), ["1"]);
 }
 
-pub(crate) async fn in_memory_old_messages_go_and_an_old_epoch_is_told_from_a_new_one() {
-    ages(Store::Memory).await;
+/// A group without messages begins anew, and nobody takes it for the old one.
+async fn forgets(store: &Store) {
+    let cluster = Cluster::start().await;
+    let settings = Settings::default().with_kept(100, 1000);
+    let history = store.open(settings, &cluster.api().await).await;
+    let first = publish(&history, "forgotten", [1]).await;
+    let is_forgotten = async || publish(&history, "forgotten", [2]).await.epoch != first.epoch;
+    // Each message would keep the group for another second.
+    let is_gone = async || history.last("forgotten", 5).await.unwrap().messages.is_empty();
+    eventually("the message to be too old", is_gone).await;
+    eventually("the group to be forgotten", async || is_gone().await && is_forgotten().await).await;
+    let gap = history.since("forgotten", first, 5).await.unwrap();
+    assert_eq!((texts(&gap), gap.whole, gap.position.offset), (vec!["2"], false, 1));
 }
 
-pub(crate) async fn in_redis_old_messages_go_and_an_old_epoch_is_told_from_a_new_one() {
-    ages(redis()).await;
+pub(crate) async fn in_memory_old_messages_go_by_the_time_of_their_group() {
+    ages(&Store::Memory).await;
+}
+
+pub(crate) async fn in_memory_a_group_of_which_nothing_is_kept_begins_a_new_epoch() {
+    forgets(&Store::Memory).await;
+}
+
+pub(crate) async fn in_redis_old_messages_go_by_the_time_of_their_group() {
+    ages(&redis()).await;
+}
+
+pub(crate) async fn in_redis_a_group_of_which_nothing_is_kept_begins_a_new_epoch() {
+    forgets(&redis()).await;
+}
+
+pub(crate) async fn in_nats_old_messages_go_by_the_time_of_their_group() {
+    ages(&nats()).await;
+}
+
+pub(crate) async fn in_nats_a_group_of_which_nothing_is_kept_begins_a_new_epoch() {
+    forgets(&nats()).await;
 }
 
 /// Members get messages in the order of their positions, and who joins meanwhile misses none.
@@ -182,6 +225,10 @@ pub(crate) async fn in_redis_members_get_messages_in_order_and_who_joins_misses_
     members(redis()).await;
 }
 
+pub(crate) async fn in_nats_members_get_messages_in_order_and_who_joins_misses_none() {
+    members(nats()).await;
+}
+
 /// Any group and any message, as they were.
 async fn odd_names(store: Store) {
     let cluster = Cluster::start().await;
@@ -206,6 +253,10 @@ pub(crate) async fn in_memory_groups_and_messages_are_any_bytes() {
 
 pub(crate) async fn in_redis_groups_and_messages_are_any_bytes() {
     odd_names(redis()).await;
+}
+
+pub(crate) async fn in_nats_groups_and_messages_are_any_bytes() {
+    odd_names(nats()).await;
 }
 
 pub(crate) async fn in_memory_a_second_worker_is_refused_until_the_first_has_no_history_any_more() {
@@ -263,6 +314,10 @@ pub(crate) async fn in_redis_two_workers_publish_one_sequence() {
     two_workers(redis()).await;
 }
 
+pub(crate) async fn in_nats_two_workers_publish_one_sequence() {
+    two_workers(nats()).await;
+}
+
 /// A history on a server that goes and comes back: calls fail meanwhile, and work again.
 async fn until_it_is_back(history: &History) {
     eventually("the store to be back", async || history.last("nobody", 1).await.is_ok()).await;
@@ -295,4 +350,40 @@ pub(crate) async fn after_redis_has_lost_everything_or_may_have_a_gap_is_not_who
     assert_eq!(fourth_again.offset, 4);
     assert_ne!(fourth_again.epoch, fourth.epoch);
     assert!(!history.since("room", fourth, 5).await.unwrap().whole);
+}
+
+pub(crate) async fn after_nats_was_killed_the_gap_is_whole_and_without_its_disk_it_is_not() {
+    let mut server = NatsServer::with_jetstream();
+    let cluster = Cluster::start().await;
+    let history = History::open(&server.url(), &cluster.api().await).unwrap();
+    until_it_is_back(&history).await;
+    let third = publish(&history, "room", 1..=3).await;
+    server.kill();
+    let is_refused = async || history.publish("room", "lost").await.is_err();
+    eventually("a message to be refused", is_refused).await;
+    server.start_again();
+    until_it_is_back(&history).await;
+    let fourth = publish(&history, "room", [4]).await;
+    assert_eq!(fourth, Position { offset: 4, ..third });
+    let gap = history.since("room", third, 5).await.unwrap();
+    assert_eq!((texts(&gap), gap.whole), (vec!["4"], true));
+
+    assert!(
+        server.ask_jetstream("STREAM.DELETE.gatewayworker-history", "{}").await.unwrap().contains("true")
+    );
+    eventually("the stream to be made again", async || history.publish("room", "5").await.is_ok()).await;
+    let gap = history.since("room", fourth, 5).await.unwrap();
+    assert_eq!((texts(&gap), gap.whole), (vec!["5"], false));
+    assert_ne!(gap.position.epoch, fourth.epoch);
+}
+
+pub(crate) async fn without_jetstream_nats_says_what_to_do() {
+    let server = NatsServer::start();
+    let cluster = Cluster::start().await;
+    let history = History::open(&server.url(), &cluster.api().await).unwrap();
+    let says_so = async || {
+        let refused = history.publish("room", "1").await.unwrap_err().to_string();
+        refused.contains("start nats-server with -js")
+    };
+    eventually("the refusal to say why", says_so).await;
 }
