@@ -48,6 +48,9 @@ struct Shared {
     federation: Option<Arc<dyn Federation>>,
     /// Is told of the session writes of all clones.
     observer: Option<Arc<dyn SessionObserver>>,
+    /// The history of groups, where one is open.
+    #[cfg(feature = "calls")]
+    history: std::sync::OnceLock<std::sync::Weak<dyn crate::history::HistoryCalls>>,
     /// Sees the calls of all clones, once it is set.
     #[cfg(feature = "otel")]
     call_observer: std::sync::OnceLock<Arc<dyn crate::call_spans::CallObserver>>,
@@ -219,6 +222,8 @@ impl GatewayBuilder {
             bus: BusState::default(),
             federation: self.federation,
             observer,
+            #[cfg(feature = "calls")]
+            history: std::sync::OnceLock::new(),
             #[cfg(feature = "otel")]
             call_observer: std::sync::OnceLock::new(),
             _tasks: tasks,
@@ -285,6 +290,14 @@ impl Gateway {
 
     pub(crate) fn links(&self) -> &Links {
         &self.shared.links
+    }
+
+    /// Where a history is attached.
+    #[cfg(feature = "calls")]
+    pub(crate) fn history_cell(
+        &self,
+    ) -> &std::sync::OnceLock<std::sync::Weak<dyn crate::history::HistoryCalls>> {
+        &self.shared.history
     }
 
     /// What reaches other clusters.

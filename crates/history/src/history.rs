@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use gatewayworker_client::history::HistoryCalls;
 use gatewayworker_client::{ClientId, Delivery, Gateway, OutMessage};
 use gatewayworker_protocol::{Body, GroupId, IdError};
 
@@ -19,12 +20,12 @@ pub const MAX_PAGE: usize = 1000;
 /// The history of groups. Clones share it; its connection ends with the last of them.
 #[derive(Clone)]
 pub struct History {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     gateway: Gateway,
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     store: Arc<Store>,
     sequencers: Sequencers,
 }
@@ -66,6 +67,24 @@ impl History {
         let store = Arc::new(Store::open(url, settings, gateway)?);
         let shared = Shared { sequencers: Sequencers::start(&store), store };
         Ok(Self { shared: Arc::new(shared), gateway: gateway.clone() })
+    }
+
+    /// Lets calls by name of this handle reach the history: `publish`, `history_since` and `history_last`, over HTTP and in answers
+    /// of a backend. They do as long as it is open. A worker with `history.url` does so by itself.
+    pub fn attach(&self) {
+        let shared: Arc<dyn HistoryCalls> = self.shared.clone();
+        self.gateway.attach_history(Arc::downgrade(&shared));
+    }
+
+    /// Returns the history that is attached to a handle: that of the worker's file, in an application. `None` if there is none.
+    pub fn of(gateway: &Gateway) -> Option<Self> {
+        let shared = gateway.attached_history()?.into_any().downcast().ok()?;
+        Some(Self { shared, gateway: gateway.clone() })
+    }
+
+    /// A history of these parts, for the calls by name.
+    pub(crate) fn with_shared(shared: Arc<Shared>, gateway: Gateway) -> Self {
+        Self { shared, gateway }
     }
 
     /// Returns a clone that sends through another handle: in a handler, that of its event (`client.gateway()`). What such a handle
@@ -131,7 +150,7 @@ impl History {
         position: Position,
         limit: usize,
     ) -> Result<Page, Error> {
-        self.read(&check_group(group)?, Range::After(position, limit.clamp(1, MAX_PAGE) as u64)).await
+        self.shared.read(&check_group(group)?, Range::After(position, limit.clamp(1, MAX_PAGE) as u64)).await
     }
 
     /// Returns the last `n` messages, from one to [`MAX_PAGE`], the oldest first.
@@ -145,7 +164,7 @@ impl History {
         group: impl TryInto<GroupId, Error: Into<IdError>>,
         n: usize,
     ) -> Result<Page, Error> {
-        self.read(&check_group(group)?, Range::Last(n.clamp(1, MAX_PAGE) as u64)).await
+        self.shared.read(&check_group(group)?, Range::Last(n.clamp(1, MAX_PAGE) as u64)).await
     }
 
     /// Joins a client to a group, and returns what it has missed since `position`, or the last messages if it has none: `limit` at
@@ -174,11 +193,16 @@ impl History {
         // A question goes the way of the join, behind it: when it is answered, the client is a member.
         self.gateway.is_online(client).await?;
         let limit = limit.clamp(1, MAX_PAGE) as u64;
-        self.read(&group, position.map_or(Range::Last(limit), |position| Range::After(position, limit))).await
+        self.shared
+            .read(&group, position.map_or(Range::Last(limit), |position| Range::After(position, limit)))
+            .await
     }
+}
 
-    async fn read(&self, group: &GroupId, range: Range) -> Result<Page, Error> {
-        Ok(self.shared.store.read(group, range).await?.into_page(range))
+impl Shared {
+    /// Reads a page.
+    pub(crate) async fn read(&self, group: &GroupId, range: Range) -> Result<Page, Error> {
+        Ok(self.store.read(group, range).await?.into_page(range))
     }
 }
 
@@ -188,7 +212,7 @@ impl fmt::Debug for History {
     }
 }
 
-fn check_group(group: impl TryInto<GroupId, Error: Into<IdError>>) -> Result<GroupId, Error> {
+pub(crate) fn check_group(group: impl TryInto<GroupId, Error: Into<IdError>>) -> Result<GroupId, Error> {
     let group = group.try_into().map_err(|error| Error::Group(error.into()))?;
     let len = group.as_bytes().len();
     if len > MAX_GROUP { Err(Error::LongGroup(len)) } else { Ok(group) }

@@ -31,12 +31,14 @@
 //!
 //! # Modules
 //!
-//! `history` is what an application calls. `sequencer` keeps and sends messages in order; `store` opens what keeps them:
+//! `history` is what an application calls; `calls` has the same by name, for HTTP push and the shell. `sequencer` keeps and sends messages in order; `store` opens what keeps them:
 //! `memory`, where `others` finds out whether another worker does so, too, `redis`, or `nats`, for which `collected` reads. `page` and `position` say
 //! what is read, `settings` how much is kept; all of these but `store` and `sequencer` are plain data.
 
+mod calls;
 #[cfg(feature = "nats")]
 mod collected;
+mod config;
 mod error;
 mod history;
 mod memory;
@@ -51,8 +53,10 @@ mod sequencer;
 mod settings;
 mod store;
 
+pub use config::Config;
 pub use error::{Error, MAX_GROUP};
 pub use history::{History, MAX_PAGE, Published};
 pub use page::{Entry, Page};
 pub use position::{Position, PositionError, Seen, Sight};
 pub use settings::{PrefixSettings, Settings, SettingsError};
+pub use store::check_url;

@@ -6,6 +6,7 @@
 //! without a message begins a new epoch. So does one whose last message is older than the one that this worker has seen.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ const READERS: usize = 32;
 
 pub(crate) struct Nats {
     client: Arc<OnceCell<async_nats::Client>>,
+    /// Whether NATS is connected.
+    up: watch::Receiver<bool>,
+    was_up: AtomicBool,
     config: Config,
     stream: Mutex<Option<Stream>>,
     last: Mutex<HashMap<GroupId, Last>>,
@@ -101,8 +105,8 @@ impl Nats {
     /// # Panics
     /// Outside a tokio runtime.
     pub(crate) fn open(url: &str, settings: &Settings) -> Result<Self, Error> {
-        let (address, options) =
-            nats_server::options(url, "history", watch::Sender::new(false)).map_err(Error::Server)?;
+        let (state, up) = watch::channel(false);
+        let (address, options) = nats_server::options(url, "history", state).map_err(Error::Server)?;
         let client = Arc::new(OnceCell::new());
         let connect = {
             let client = client.clone();
@@ -115,6 +119,8 @@ impl Nats {
         };
         Ok(Self {
             client,
+            up,
+            was_up: AtomicBool::new(false),
             config: config(settings),
             stream: Mutex::default(),
             last: Mutex::default(),
@@ -124,7 +130,7 @@ impl Nats {
     }
 
     pub(crate) async fn append(&self, group: &GroupId, message: Bytes, binary: bool) -> Result<Entry, Error> {
-        let (jetstream, subject) = (self.jetstream()?, subject(group));
+        let (jetstream, subject) = (self.jetstream().await?, subject(group));
         let stream = self.stream(&jetstream).await?;
         // Taken out: if this does not end, nobody knows what the last message is.
         let remembered = self.lock_last().remove(group);
@@ -178,7 +184,7 @@ impl Nats {
         limits: Limits,
         range: Range,
     ) -> Result<Contents, Error> {
-        let (jetstream, subject) = (self.jetstream()?, subject(group));
+        let (jetstream, subject) = (self.jetstream().await?, subject(group));
         let stream = self.stream(&jetstream).await?;
         for _ in 0..3 {
             let Some((_, last)) = self.find_last(&stream, &subject).await? else {
@@ -239,8 +245,13 @@ impl Nats {
         }
     }
 
-    /// JetStream, while NATS is connected: the client would keep what it is given, and send it at any later time.
-    fn jetstream(&self) -> Result<Context, Error> {
+    /// JetStream, while NATS is connected: the client would keep what it is given, and send it at any later time. The first connection is
+    /// waited for.
+    async fn jetstream(&self) -> Result<Context, Error> {
+        if !self.was_up.load(Ordering::Relaxed) {
+            let _ = self.up.clone().wait_for(|up| *up).await;
+            self.was_up.store(true, Ordering::Relaxed);
+        }
         let client = self.client.get().filter(|client| client.connection_state() == State::Connected);
         let client = client.ok_or_else(|| Error::Server("NATS is not connected".into()))?;
         Ok(jetstream::new(client.clone()))

@@ -37,6 +37,25 @@ struct Memory {
     _watch: AbortOnDropHandle<()>,
 }
 
+/// Checks that the scheme of a URL is known, and that this program was built with it. An empty text is one.
+///
+/// # Errors
+/// When it is not.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    match url.split(':').next().unwrap_or_default() {
+        "" | "memory" => Ok(()),
+        #[cfg(feature = "redis")]
+        "redis" => Ok(()),
+        #[cfg(not(feature = "redis"))]
+        "redis" => Err(Error::Feature("redis")),
+        #[cfg(feature = "nats")]
+        "nats" => Ok(()),
+        #[cfg(not(feature = "nats"))]
+        "nats" => Err(Error::Feature("nats")),
+        scheme => Err(Error::Url(scheme.to_owned())),
+    }
+}
+
 impl Store {
     /// Opens the store that `url` names. A connection to a server is made in the background.
     ///
@@ -47,18 +66,13 @@ impl Store {
     /// Outside a tokio runtime.
     pub(crate) fn open(url: &str, settings: Settings, gateway: &Gateway) -> Result<Self, Error> {
         settings.validate()?;
-        let scheme = url.split(':').next().unwrap_or_default();
-        let kind = match scheme {
-            "" | "memory" => Kind::Memory(Memory::open(&settings, gateway)),
+        check_url(url)?;
+        let kind = match url.split(':').next().unwrap_or_default() {
             #[cfg(feature = "redis")]
             "redis" => Kind::Redis(Box::new(crate::redis::Redis::open(url)?)),
-            #[cfg(not(feature = "redis"))]
-            "redis" => return Err(Error::Feature("redis")),
             #[cfg(feature = "nats")]
             "nats" => Kind::Nats(Box::new(crate::nats::Nats::open(url, &settings)?)),
-            #[cfg(not(feature = "nats"))]
-            "nats" => return Err(Error::Feature("nats")),
-            _ => return Err(Error::Url(scheme.to_owned())),
+            _ => Kind::Memory(Memory::open(&settings, gateway)),
         };
         Ok(Self { settings, kind })
     }

@@ -110,7 +110,7 @@ impl CallForm {
     fn read(self) -> Result<AnswerCall, AnswerError> {
         let call = calls::find(&self.call)
             .ok_or_else(|| CallError::UnknownCall(self.call.chars().take(64).collect()))?;
-        if call.answer != calls::Answer::Delivery {
+        if !matches!(call.answer, calls::Answer::Delivery | calls::Answer::Published) {
             return Err(AnswerError::Question(call.name));
         }
         Ok(AnswerCall { call, params: self.params.unwrap_or_default() })

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use gatewayworker::businessworker::{Config, HistoryConfig};
 use gatewayworker::history::{Entry, Error, Page, Position, Seen, Settings, Sight};
 use gatewayworker::{ClientId, Gateway, History, OutMessage};
 use gatewayworker_tests::{Cluster, NatsServer, RedisServer, WsClient, eventually};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 /// Where messages are kept: in a worker's memory, or a server that a test may kill.
@@ -386,4 +388,50 @@ pub(crate) async fn without_jetstream_nats_says_what_to_do() {
         refused.contains("start nats-server with -js")
     };
     eventually("the refusal to say why", says_so).await;
+}
+
+fn with_history(config: &mut Config) {
+    config.history = HistoryConfig::at("memory:");
+}
+
+pub(crate) async fn over_http_and_in_handlers_it_is_the_one_of_the_workers_file() {
+    let cluster = Cluster::builder().http().worker(with_history).start().await;
+    let history = History::of(&cluster.api().await).expect("the worker has a history");
+    let (mut client, _) = member(&cluster, &history, "room").await;
+    let push = async |call: &str, params: Value| cluster.push(call, &params).send().await.body;
+
+    let message = json!({"group": "room", "message": "hello"});
+    let published = push("publish", message).await["result"].take();
+    assert_eq!(client.text().await, "hello");
+    let position: Position = published["position"].as_str().unwrap().parse().unwrap();
+    assert_eq!((position.offset, &published["unreached"]), (1, &json!([])));
+
+    let message = json!({"group": "room", "message": {"n": 1}, "with_position": true});
+    let second = push("publish", message).await["result"]["position"].take();
+    let live = client.json().await;
+    assert_eq!((&live["position"], &live["message"]), (&second, &json!("{\"n\":1}")));
+    assert_eq!((&live["gw"], &live["group"]), (&json!("message"), &json!("room")));
+
+    let since = json!({"group": "room", "position": published["position"], "limit": 5});
+    let page = push("history_since", since).await["result"].take();
+    assert_eq!((&page["whole"], &page["messages"][0]["position"]), (&json!(true), &second));
+    let page = push("history_last", json!({"group": "room"})).await["result"].take();
+    assert_eq!(page["messages"].as_array().unwrap().len(), 2);
+    assert_eq!(texts(&history.last("room", 5).await.unwrap()), ["hello", "{\"n\":1}"]);
+
+    let long = json!({"group": "room", "message": "x".repeat(65_537)});
+    assert_eq!(push("publish", long).await["error"]["code"], "bad_params");
+}
+
+pub(crate) async fn a_worker_without_one_says_so() {
+    let cluster = Cluster::builder().http().start().await;
+    assert!(History::of(&cluster.api().await).is_none());
+    for (call, params) in [
+        ("publish", json!({"group": "room", "message": "hello"})),
+        ("history_last", json!({"group": "room"})),
+        ("history_since", json!({"group": "room", "position": "1-a"})),
+    ] {
+        let answer = cluster.push(call, &params).send().await;
+        assert_eq!((answer.status, &answer.body["error"]["code"]), (501, &json!("no_history")), "{call}");
+    }
 }

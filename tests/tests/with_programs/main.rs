@@ -44,6 +44,8 @@ gatewayworker_tests::tests_with_programs! {
         history::in_memory_members_get_messages_in_order_and_who_joins_misses_none,
         history::in_memory_groups_and_messages_are_any_bytes,
         history::in_memory_a_second_worker_is_refused_until_the_first_has_no_history_any_more,
+        history::over_http_and_in_handlers_it_is_the_one_of_the_workers_file,
+        history::a_worker_without_one_says_so,
         http_guide::every_call_has_an_example,
         php_example::the_files_of_the_guide_are_valid_and_ping_as_php_does,
         nginx::a_silent_client_is_pinged_before_nginx_closes_it;
