@@ -43,7 +43,13 @@ impl Kind {
             Self::Session => json!({"type": "object"}),
             Self::Fields => one_or_list(json!({"enum": ["uid", "groups", "session"]})),
             Self::Position => position(),
-            Self::Limit => json!({"type": ["integer", "string"], "minimum": 1, "maximum": 1000}),
+            Self::Limit => json!({
+                "type": ["integer", "string"],
+                "minimum": 1,
+                "maximum": 1000,
+                "pattern": "^[0-9]+$",
+                "default": 100,
+            }),
             Self::Where => json!({
                 "type": "object",
                 "properties": {
@@ -198,7 +204,7 @@ fn client_id() -> Value {
 }
 
 fn position() -> Value {
-    json!({"type": "string", "pattern": "^[0-9]+-[0-9a-f]+$"})
+    json!({"type": "string", "pattern": "^[0-9]+-[0-9a-f]+$", "examples": ["17-5f3a9c0d11223344"]})
 }
 
 /// A uid or a group, as it is given.
