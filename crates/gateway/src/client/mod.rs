@@ -33,6 +33,7 @@ use crate::closing;
 use crate::core::client::NewClient;
 use crate::core::inbox::Inbox;
 use crate::core::outbox::Outbox;
+use crate::core::websocket::compression::Compression;
 use crate::identity::{self, Checked};
 use crate::listener::{ConnectionPermit, Listener};
 use crate::shard::{ClientConnection, NewConnection, ShardThread};
@@ -115,8 +116,8 @@ struct AdmissibleClient {
     handshake: Option<Vec<u8>>,
     /// The 101 for a WebSocket client, which is to be sent first.
     response: Vec<u8>,
-    /// The handshake offered permessage-deflate.
-    may_compress: bool,
+    /// What the handshake has agreed on about compression.
+    compression: Compression,
     /// Bytes received behind the handshake.
     received: Vec<u8>,
     worker: Arc<WorkerLink>,
@@ -147,7 +148,7 @@ async fn check_access(
     Ok(AdmissibleClient {
         handshake: None,
         response,
-        may_compress: false,
+        compression: Compression::Off,
         received,
         worker,
         checked: None,
@@ -186,7 +187,7 @@ async fn upgrade(
     let peer = *client_address;
     let reading = handshake::read_request(socket, permit, client_address);
     let too_slow = |_| Rejection::of(RejectReason::TooSlow, "the handshake took too long");
-    let Upgrade { response, handshake, rest: mut received, may_compress, token, trace_parent } =
+    let Upgrade { response, handshake, rest: mut received, compression, token, trace_parent } =
         timeout_at(deadline, reading).await.map_err(too_slow)??;
     if *client_address != peer {
         permit.count_address(client_address.ip())?;
@@ -204,7 +205,7 @@ async fn upgrade(
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     let handshake = Some(handshake);
-    Ok(AdmissibleClient { handshake, response, may_compress, received, worker, checked, trace_parent })
+    Ok(AdmissibleClient { handshake, response, compression, received, worker, checked, trace_parent })
 }
 
 /// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
@@ -215,7 +216,7 @@ fn spawn_client(
     address: SocketAddrV4,
     client: AdmissibleClient,
 ) {
-    let AdmissibleClient { handshake, response, may_compress, received, worker, checked, trace_parent } =
+    let AdmissibleClient { handshake, response, compression, received, worker, checked, trace_parent } =
         client;
     let inbox = Inbox::new(&permit.policy, received);
     let key = shard.insert(NewClient {
@@ -224,7 +225,7 @@ fn spawn_client(
         address,
         connection: ClientConnection::new(permit, socket),
         worker,
-        may_compress,
+        compression,
         response: response.into(),
     });
     let now_ms = shard.now_ms();

@@ -14,6 +14,7 @@ use super::listener_policy::ListenerPolicy;
 use super::memberships::Memberships;
 use super::ports::{Connection, Ports};
 use super::send_queue::SendQueue;
+use super::websocket::compression::Compression;
 use super::worker_link::WorkerLink;
 
 /// A client.
@@ -33,8 +34,8 @@ pub struct Client<P: Ports> {
     pub(super) admission: Option<Box<PendingAdmission>>,
     /// Its events that no worker has finished, where there are any.
     pub(super) log: Option<Box<EventLog<P::Buffer>>>,
-    /// It has offered permessage-deflate.
-    pub(super) may_compress: bool,
+    /// What was agreed on about compression.
+    pub(super) compression: Compression,
     /// Reading has stopped for back-pressure, so its silence says nothing.
     pub(super) is_paused: bool,
     /// What its reader waits for.
@@ -93,8 +94,8 @@ pub struct NewClient<P: Ports> {
     pub connection: P::Connection,
     /// The worker that was chosen for it.
     pub worker: Arc<WorkerLink<P::Buffer>>,
-    /// It has offered permessage-deflate. That was not accepted, and some clients compress nevertheless.
-    pub may_compress: bool,
+    /// What its handshake has agreed on about compression.
+    pub compression: Compression,
     /// What it is sent before all else: the answer to its handshake. Empty where it speaks another protocol.
     pub response: Bytes,
 }
@@ -116,7 +117,7 @@ impl PendingAdmission {
 
 impl<P: Ports> Client<P> {
     pub(super) fn new(new: NewClient<P>) -> Self {
-        let NewClient { connection_id, seq, address, connection, worker, may_compress, response } = new;
+        let NewClient { connection_id, seq, address, connection, worker, compression, response } = new;
         Self {
             connection_id,
             seq,
@@ -127,7 +128,7 @@ impl<P: Ports> Client<P> {
             queue: SendQueue::of(response),
             admission: None,
             log: None,
-            may_compress,
+            compression,
             is_paused: false,
             waits: Waits::No,
             has_token: false,

@@ -6,7 +6,7 @@
 //! written a turn later, as what the worker says to a new client may leave with it.
 
 use bytes::Bytes;
-use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::{CloseReason, Payload};
 use tracing::debug;
 
 use super::Shard;
@@ -15,10 +15,12 @@ use super::effects::Effect;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
+use super::outgoing::Encoding;
 use super::ports::Ports;
 use super::send_queue::{Limits, Priority, Queued};
 use super::shared_frames::{LastShared, SharedFrames};
 use super::table::Key;
+use super::websocket::compression::CompressedSizes;
 
 /// Clients of a broadcast that are written to before others get a turn.
 const SLICE: usize = 256;
@@ -67,14 +69,36 @@ impl<P: Ports> Shard<P> {
         frames: &mut SharedFrames<'_>,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        let encoding = frames.encoding(client.policy());
+        let Encoding { frame: encoding, compressed } = frames.encoding(client.policy(), client.compression);
         if client.is_pending() && recipients == Recipients::Many {
             return self.defer(key, encoding.clone());
         }
         let limits = limits(client, self.settings.outbox_budget);
         let blocked_bytes = &mut self.blocked_bytes;
         let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);
-        self.note_queued(key, queued, encoding.len())
+        let is_queued = self.note_queued(key, queued, encoding.len());
+        self.note_compressed(is_queued, compressed);
+        is_queued
+    }
+
+    /// Queues a message for a single client, as [`enqueue`](Self::enqueue) does. Returns whether it is queued.
+    pub(super) fn enqueue_only(&mut self, key: Key, message: Payload) -> bool {
+        let mut compressed = None;
+        let is_queued = self.enqueue(key, Priority::Urgent, |client| {
+            let encoding = client.policy().encode_only(message, client.compression);
+            compressed = encoding.compressed;
+            encoding.frame
+        });
+        self.note_compressed(is_queued, compressed);
+        is_queued
+    }
+
+    /// Counts a frame that was queued, or not, if it is a compressed one.
+    #[inline]
+    fn note_compressed(&mut self, is_queued: bool, compressed: Option<CompressedSizes>) {
+        if let (true, Some(sizes)) = (is_queued, compressed) {
+            self.settings.counters.compressed.add(sizes);
+        }
     }
 
     /// Defers a frame for a client that is not admitted yet.

@@ -9,9 +9,10 @@ use gatewayworker_protocol::close_code::GOING_AWAY;
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::Heartbeat;
-use super::outgoing::{Outgoing, WebSocketType};
+use super::outgoing::{Encoding, Outgoing, WebSocketType};
 use super::protocol::Protocol;
 use super::rate_limits::RateLimits;
+use super::websocket::compression::{Compression, CompressionPolicy};
 use super::websocket::encode;
 
 /// What becomes of a message for a client that does not read.
@@ -46,6 +47,8 @@ pub struct ListenerPolicy {
     pub slow_consumer: SlowConsumer,
     /// How fast a client may send; `None` for no limit.
     pub rate_limits: Option<RateLimits>,
+    /// How messages to clients are compressed that have agreed to it; `None` where none is asked.
+    pub compression: Option<CompressionPolicy>,
 }
 
 /// What is spoken on a listener.
@@ -75,18 +78,20 @@ impl std::fmt::Debug for OtherProtocol {
 }
 
 impl ListenerPolicy {
-    /// The bytes that a client gets for a message.
-    pub(crate) fn encode<'m>(&self, message: &'m Outgoing) -> &'m Bytes {
+    /// The bytes that a client gets for a message, which has agreed to this.
+    pub(crate) fn encode<'m>(&self, message: &'m Outgoing, compression: Compression) -> Encoding<&'m Bytes> {
         match &self.framing {
-            Framing::WebSocket(kind) => message.websocket(*kind),
+            Framing::WebSocket(kind) => message.websocket(*kind, compression.deflation(self.compression)),
             Framing::Other(other) => message.framed(&*other.protocol, other.index, other.of),
         }
     }
 
     /// The same where this client is the only one that gets it.
-    pub(crate) fn encode_only(&self, message: Payload) -> Bytes {
+    pub(crate) fn encode_only(&self, message: Payload, compression: Compression) -> Encoding<Bytes> {
         match &self.framing {
-            Framing::WebSocket(kind) => Outgoing::only_websocket(message, *kind),
+            Framing::WebSocket(kind) => {
+                Outgoing::only_websocket(message, *kind, compression.deflation(self.compression))
+            }
             Framing::Other(other) => Outgoing::only_framed(message, &*other.protocol),
         }
     }

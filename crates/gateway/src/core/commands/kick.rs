@@ -42,9 +42,10 @@ impl Kick {
             return;
         };
         let Some(client) = shard.table.get(key) else { return };
-        let policy = client.policy();
+        let (policy, compression) = (client.policy(), client.compression);
         // The last message is sent however much waits before it.
-        let mut last = self.message.map(|message| policy.encode(&message).to_vec()).unwrap_or_default();
+        let encoded = |message: Arc<Outgoing>| policy.encode(&message, compression).frame.to_vec();
+        let mut last = self.message.map(encoded).unwrap_or_default();
         let (reason, code) = match self.refusal {
             None => (CloseReason::Kicked, NORMAL),
             Some(code) if may_close_with(code) => (CloseReason::Refused, code),
