@@ -47,8 +47,8 @@ pub(super) fn deflate<R>(
         let compressor = &mut compressors[at].2;
         compressor.reset();
         out.clear();
-        // Room for whatever comes out, also where it is longer: zlib-rs 0.6.8 panics at level 1 when a message of noise meets
-        // an output that is full. A byte becomes 9 bits at most.
+        // Room for whatever comes out, also where it is longer: zlib-rs 0.6.8 may panic at level 1 in the message behind
+        // one whose output was full. A byte becomes 9 bits at most.
         out.reserve(message.len() + message.len() / 4 + 1024);
         compressor.compress_vec(message, out, FlushCompress::Sync).ok()?;
         let is_whole = compressor.total_in() == message.len() as u64 && out.len() < out.capacity();
