@@ -72,6 +72,7 @@ impl Listener {
             slow_consumer: config.slow_consumer,
             rate_limits: config.rate_limits(),
             compression: config.compression_policy(),
+            resume: config.resume_policy(),
         };
         // Only WebSocket has ping frames: other protocols send the data.
         if !(config.ping_frame && policy.is_websocket()) {

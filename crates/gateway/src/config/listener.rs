@@ -96,6 +96,10 @@ listener! {
     compression: bool,
     compression_min_bytes: usize,
     compression_level: u8,
+    resume: bool,
+    resume_ms: u64,
+    resume_bytes: usize,
+    resume_ping_ms: u64,
     #[serde(default, deserialize_with = "some_or_many")]
     path: Vec<String>,
     health_path: String,

@@ -60,6 +60,10 @@ pub struct ShardCounters {
     pub decompressed: CompressedBytes,
     /// Compressed frames that were queued for clients.
     pub compressed: CompressedBytes,
+    /// Connections that were cut, and whose clients may come back.
+    pub detached: ShardCount,
+    /// Clients that have come back.
+    pub resumed: ShardCount,
 }
 
 /// The bytes of what was compressed.
@@ -102,6 +106,8 @@ impl ShardCounters {
             deliveries_dropped: ShardCount::default(),
             decompressed: CompressedBytes::default(),
             compressed: CompressedBytes::default(),
+            detached: ShardCount::default(),
+            resumed: ShardCount::default(),
         }
     }
 

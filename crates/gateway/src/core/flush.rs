@@ -15,7 +15,7 @@ use super::effects::Effect;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
-use super::outgoing::Encoding;
+use super::outgoing::{Counted, Encoding, Outgoing};
 use super::ports::Ports;
 use super::send_queue::{Limits, Priority, Queued};
 use super::shared_frames::{LastShared, SharedFrames};
@@ -52,7 +52,7 @@ impl<P: Ports> Shard<P> {
         priority: Priority,
         frame: impl FnOnce(&Client<P>) -> Bytes,
     ) -> bool {
-        let Some(client) = self.table.get(key) else { return false };
+        let Some(client) = self.table.get(key).filter(|client| !client.is_detached()) else { return false };
         let frame = frame(client);
         let bytes = frame.len();
         let limits = limits(client, self.settings.outbox_budget);
@@ -69,6 +69,9 @@ impl<P: Ports> Shard<P> {
         frames: &mut SharedFrames<'_>,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
+        if client.resumable.is_some() {
+            return self.enqueue_shared_kept(key, recipients, frames);
+        }
         let Encoding { frame: encoding, compressed } = frames.encoding(client.policy(), client.compression);
         if client.is_pending() && recipients == Recipients::Many {
             return self.defer(key, encoding.clone());
@@ -83,6 +86,12 @@ impl<P: Ports> Shard<P> {
 
     /// Queues a message for a single client, as [`enqueue`](Self::enqueue) does. Returns whether it is queued.
     pub(super) fn enqueue_only(&mut self, key: Key, message: Payload) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        if client.resumable.is_some() {
+            let message = Outgoing::new(message);
+            let counted = client.policy().encode_counted(&message, client.compression).map(Counted::cloned);
+            return self.enqueue_kept(key, counted);
+        }
         let mut compressed = None;
         let is_queued = self.enqueue(key, Priority::Urgent, |client| {
             let encoding = client.policy().encode_only(message, client.compression);
@@ -95,18 +104,66 @@ impl<P: Ports> Shard<P> {
 
     /// Counts a frame that was queued, or not, if it is a compressed one.
     #[inline]
-    fn note_compressed(&mut self, is_queued: bool, compressed: Option<CompressedSizes>) {
+    pub(super) fn note_compressed(&mut self, is_queued: bool, compressed: Option<CompressedSizes>) {
         if let (true, Some(sizes)) = (is_queued, compressed) {
             self.settings.counters.compressed.add(sizes);
         }
     }
 
+    /// Does the same as [`enqueue_shared`](Self::enqueue_shared) for a client that may come back.
+    fn enqueue_shared_kept(
+        &mut self,
+        key: Key,
+        recipients: Recipients,
+        frames: &mut SharedFrames<'_>,
+    ) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        let counted = frames.counted(client.policy(), client.compression);
+        let Some(Counted { kept, sent }) = counted.filter(|counted| !counted.kept.is_empty()) else {
+            self.settings.counters.deliveries_dropped.add(1);
+            return false;
+        };
+        if client.is_pending() && recipients == Recipients::Many {
+            return self.defer(key, kept.clone());
+        }
+        let Encoding { frame: encoding, compressed } = sent;
+        let kept = if compressed.is_some() { kept.clone() } else { frames.alone(encoding) };
+        if !self.keep(key, kept) {
+            return true;
+        }
+        let Some(client) = self.table.get(key) else { return false };
+        let limits = limits(client, self.settings.outbox_budget);
+        let blocked_bytes = &mut self.blocked_bytes;
+        let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);
+        let is_queued = self.note_queued(key, queued, encoding.len());
+        self.note_compressed(is_queued, compressed);
+        true
+    }
+
+    /// Queues a frame for many that was deferred until the client was admitted.
+    pub(super) fn enqueue_deferred(&mut self, key: Key, frame: Bytes) {
+        match self.table.get(key) {
+            Some(client) if client.resumable.is_some() => {
+                self.enqueue_kept(key, Some(Counted::plain(frame)));
+            }
+            _ => {
+                self.enqueue(key, Priority::Urgent, |_| frame);
+            }
+        }
+    }
+
+    /// Has a client flushed that was sent something of its own.
+    pub(super) fn list_urgent(&mut self, key: Key) {
+        self.list(key, Priority::Urgent);
+    }
+
     /// Defers a frame for a client that is not admitted yet.
     fn defer(&mut self, key: Key, frame: Bytes) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        let is_deferred = client.defer(frame);
+        let (limit, slow_consumer) = (client.policy().outbox_bytes, client.slow_consumer());
+        let is_deferred = self.table.pending(key).is_some_and(|pending| pending.defer(frame, limit));
         if !is_deferred {
-            match client.policy().slow_consumer {
+            match slow_consumer {
                 SlowConsumer::Close => self.pending_close.push((key, CloseReason::SlowConsumer)),
                 SlowConsumer::DropNewest => self.settings.counters.deliveries_dropped.add(1),
             }
@@ -136,7 +193,7 @@ impl<P: Ports> Shard<P> {
     #[cold]
     fn note_full(&mut self, key: Key, bytes: usize) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        if client.policy().slow_consumer == SlowConsumer::Close {
+        if client.slow_consumer() == SlowConsumer::Close {
             self.pending_close.push((key, CloseReason::SlowConsumer));
         } else {
             self.settings.counters.deliveries_dropped.add(1);
@@ -198,11 +255,11 @@ impl<P: Ports> Shard<P> {
     }
 
     fn flush_client(&mut self, key: Key) {
-        let Some(client) = self.table.get(key) else { return };
+        let Some(client) = self.table.get(key).filter(|client| !client.is_detached()) else { return };
         match client.queue.flush(&mut self.blocked_bytes, &client.connection) {
             Flushed::Empty => {}
             Flushed::Blocked => self.effects.list.push_back(Effect::WaitWritable(key)),
-            Flushed::Broken => self.close(key, CloseReason::ClientLeft, None),
+            Flushed::Broken => self.read_ended(key),
         }
     }
 
@@ -213,7 +270,7 @@ impl<P: Ports> Shard<P> {
             Flushed::Empty => Writable::Done,
             Flushed::Blocked => Writable::Blocked,
             Flushed::Broken => {
-                self.close(key, CloseReason::ClientLeft, None);
+                self.read_ended(key);
                 Writable::Done
             }
         }

@@ -9,9 +9,10 @@ use gatewayworker_protocol::close_code::GOING_AWAY;
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::Heartbeat;
-use super::outgoing::{Encoding, Outgoing, WebSocketType};
+use super::outgoing::{Counted, Encoding, Outgoing, WebSocketType};
 use super::protocol::Protocol;
 use super::rate_limits::RateLimits;
+use super::resumption::ResumePolicy;
 use super::websocket::compression::{Compression, CompressionPolicy};
 use super::websocket::encode;
 
@@ -49,6 +50,8 @@ pub struct ListenerPolicy {
     pub rate_limits: Option<RateLimits>,
     /// How messages to clients are compressed that have agreed to it; `None` where none is asked.
     pub compression: Option<CompressionPolicy>,
+    /// Clients may come back after a cut; `None` where they may not.
+    pub resume: Option<ResumePolicy>,
 }
 
 /// What is spoken on a listener.
@@ -83,6 +86,20 @@ impl ListenerPolicy {
         match &self.framing {
             Framing::WebSocket(kind) => message.websocket(*kind, compression.deflation(self.compression)),
             Framing::Other(other) => message.framed(&*other.protocol, other.index, other.of),
+        }
+    }
+
+    /// The bytes that a client gets for it that counts its messages (`resumption`); `None` where it cannot get this one.
+    pub(crate) fn encode_counted<'m>(
+        &self,
+        message: &'m Outgoing,
+        compression: Compression,
+    ) -> Option<Counted<&'m Bytes>> {
+        match &self.framing {
+            Framing::WebSocket(kind) => {
+                message.websocket_counted(*kind, compression.deflation(self.compression))
+            }
+            Framing::Other(_) => None,
         }
     }
 

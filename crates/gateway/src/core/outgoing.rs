@@ -7,12 +7,15 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use gatewayworker_protocol::inspect::FrameKind;
 use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Body, Payload};
 use serde::{Deserialize, Serialize};
 
 use super::deflated::Deflated;
 use super::protocol::Protocol;
+use super::resumption::control::MARK;
+use super::sent_frames;
 use super::websocket::compression::{CompressedSizes, Deflation};
 use super::websocket::encode;
 
@@ -38,6 +41,8 @@ pub struct Outgoing {
     binary: bool,
     as_text: OnceLock<WebSocketFrames>,
     as_binary: OnceLock<WebSocketFrames>,
+    /// A text for clients to which one that begins with U+0001 is a control message.
+    as_escaped: OnceLock<Box<Self>>,
     /// One for each of the gateway's protocols, where one of them has clients.
     framed: OnceLock<Box<[OnceLock<Bytes>]>>,
 }
@@ -59,6 +64,29 @@ pub(crate) struct Encoding<B> {
     pub(crate) compressed: Option<CompressedSizes>,
 }
 
+/// What a client gets for a message that counts its messages (`resumption`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted<B> {
+    /// The frame that is kept for it, without compression: it may come back with another agreement about that.
+    pub(crate) kept: B,
+    /// What it is sent now.
+    pub(crate) sent: Encoding<B>,
+}
+
+impl<B: Clone> Counted<B> {
+    /// Keeps and sends the same.
+    pub(super) fn plain(frame: B) -> Self {
+        Self { kept: frame.clone(), sent: Encoding::plain(frame) }
+    }
+}
+
+impl Counted<&Bytes> {
+    pub(super) fn cloned(self) -> Counted<Bytes> {
+        let Encoding { frame, compressed } = self.sent;
+        Counted { kept: self.kept.clone(), sent: Encoding { frame: frame.clone(), compressed } }
+    }
+}
+
 impl<B> Encoding<B> {
     fn plain(frame: B) -> Self {
         Self { frame, compressed: None }
@@ -75,8 +103,8 @@ impl Outgoing {
             Body::Plain(body) => body,
             Body::Php(serialized) => json_of(&serialized),
         };
-        let (as_text, as_binary, framed) = Default::default();
-        Self { body, raw, binary, as_text, as_binary, framed }
+        let (as_text, as_binary, as_escaped, framed) = Default::default();
+        Self { body, raw, binary, as_text, as_binary, as_escaped, framed }
     }
 
     /// The bytes for the only client that a message goes to.
@@ -145,6 +173,47 @@ impl Outgoing {
             }
             None => Encoding::plain(&frames.plain),
         }
+    }
+
+    /// Whether a client that counts its messages gets the same bytes as others.
+    #[inline]
+    pub(crate) fn is_counted_as_it_is(&self) -> bool {
+        !self.raw && self.body.first() != Some(&MARK)
+    }
+
+    /// The bytes for a client of a WebSocket listener with this type that counts its messages (`resumption`), which are
+    /// compressed like this, if at all; `None` for raw bytes that are not one whole message.
+    pub(crate) fn websocket_counted(
+        &self,
+        default: WebSocketType,
+        deflation: Option<Deflation>,
+    ) -> Option<Counted<&Bytes>> {
+        if self.raw && !is_whole_message(&self.body) {
+            return None;
+        }
+        let is_as_it_is =
+            self.raw || self.is_counted_as_it_is() || is_binary(&self.body, self.binary, default);
+        let message = if is_as_it_is { self } else { self.escaped() };
+        let sent = message.websocket(default, deflation);
+        Some(Counted { kept: message.websocket(default, None).frame, sent })
+    }
+
+    /// The same text behind another U+0001.
+    fn escaped(&self) -> &Self {
+        self.as_escaped.get_or_init(|| {
+            let text = [&[MARK], &self.body[..]].concat();
+            Box::new(Self::new(Payload::plain(text)))
+        })
+    }
+}
+
+/// Whether raw bytes are one message in one frame, without extensions, and not one that would be a control message.
+fn is_whole_message(bytes: &[u8]) -> bool {
+    let [0x81 | 0x82, ..] = bytes else { return false };
+    let [frame] = &sent_frames::websocket_frames(bytes)[..] else { return false };
+    match frame.kind {
+        FrameKind::Text => frame.payload.first() != Some(&MARK),
+        kind => kind == FrameKind::Binary,
     }
 }
 

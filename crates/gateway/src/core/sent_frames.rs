@@ -85,7 +85,8 @@ fn messages<'b>(protocol: &dyn Protocol, mut bytes: &'b [u8]) -> Vec<SentFrame<'
 const COMPRESSED_TEXT: u8 = 0xc1;
 const COMPRESSED_BINARY: u8 = 0xc2;
 
-fn websocket_frames(mut bytes: &[u8]) -> Vec<SentFrame<'_>> {
+/// Returns the frames that these bytes are for a WebSocket client.
+pub(crate) fn websocket_frames(mut bytes: &[u8]) -> Vec<SentFrame<'_>> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
         if frames.len() >= MAX_FRAMES {

@@ -13,7 +13,7 @@
 use bytes::Bytes;
 
 use super::listener_policy::ListenerPolicy;
-use super::outgoing::{Encoding, Outgoing};
+use super::outgoing::{Counted, Encoding, Outgoing};
 use super::websocket::compression::Compression;
 
 /// The longest frame that is made of two, and the longest message that a shard copies, in bytes. To write more costs far
@@ -66,6 +66,23 @@ impl<'m> SharedFrames<'m> {
                 encoding
             }
         }
+    }
+
+    /// Returns the encoding for such a client that counts its messages; `None` where it cannot get this one.
+    pub(super) fn counted(
+        &mut self,
+        policy: &ListenerPolicy,
+        compression: Compression,
+    ) -> Option<Counted<&'m Bytes>> {
+        if !self.message.is_counted_as_it_is() {
+            return policy.encode_counted(self.message, compression);
+        }
+        let sent = self.encoding(policy, compression);
+        let kept = match sent.compressed {
+            Some(_) => policy.encode(self.message, Compression::Off).frame,
+            None => sent.frame,
+        };
+        Some(Counted { kept, sent })
     }
 
     /// Returns a reference to an encoding of the message, or to the shard's copy of it.

@@ -43,6 +43,8 @@ pub(crate) struct Upgrade {
     pub(crate) token: Option<Vec<u8>>,
     /// The client's own span, where the listener accepts one.
     pub(crate) trace_parent: Option<TraceContext>,
+    /// The answer names `gw.1`.
+    pub(crate) is_resumable: bool,
 }
 
 /// Reads the request of a connection to `listener`, and checks that it can be upgraded.
@@ -115,7 +117,8 @@ fn accept(
     let subprotocol = access.subprotocol(offered).or_else(for_token);
     let offers = request.header("Sec-WebSocket-Extensions");
     let (compression, extensions) = extensions::negotiate(offers, policy.compression.is_some());
-    let response = answer(request, subprotocol, extensions.as_deref())?;
+    let resumable = policy.resume.and_then(|_| access.resumable_subprotocol(offered));
+    let response = answer(request, resumable.as_deref().or(subprotocol), extensions.as_deref())?;
     let origin = request.header("Origin");
     access
         .check_origin(origin)
@@ -130,6 +133,7 @@ fn accept(
             true => request.header("traceparent").and_then(TraceContext::from_traceparent),
             false => None,
         },
+        is_resumable: resumable.is_some(),
     })
 }
 
