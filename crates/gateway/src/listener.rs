@@ -20,6 +20,7 @@ use crate::access::connect_rates::ConnectRates;
 use crate::config::{Config, ConfigError, ListenerConfig, TraceParent};
 use crate::core::keyed_limit::KeyedLimit;
 use crate::core::listener_policy::ListenerPolicy;
+use crate::core::websocket::compression::Compression;
 use crate::core::websocket::encode;
 use crate::padded::Padded;
 use crate::tls::Certificate;
@@ -77,11 +78,13 @@ impl Listener {
             outbox_bytes: config.outbox_bytes,
             slow_consumer: config.slow_consumer,
             rate_limits: config.rate_limits(),
+            compression: config.compression_policy(),
             resume: config.resume_policy(),
         };
         // Only WebSocket has ping frames: other protocols send the data.
         if !(config.ping_frame && policy.is_websocket()) {
-            policy.ping = policy.encode_only(Payload::plain(config.ping_data.clone()));
+            policy.ping =
+                policy.encode_only(Payload::plain(config.ping_data.clone()), Compression::Off).frame;
         }
         Ok(Self {
             policy: Padded(policy),

@@ -6,6 +6,7 @@ mod admin_page;
 mod any_language;
 mod channel;
 mod client_guide;
+mod compression;
 mod federation;
 mod federation_bench;
 mod federation_daemons;
@@ -137,7 +138,9 @@ gatewayworker_tests::tests_with_programs! {
         metrics::promtool_has_no_objection_to_the_metrics_of_any_daemon,
         metrics::the_alert_rules_are_valid,
         metrics::the_queries_of_the_dashboard_are_valid;
+    [NGINX, CHROMIUM] compression::behind_nginx_a_page_and_the_gateway_compress_both_ways;
     [CHROMIUM]
+        compression::a_page_and_the_gateway_compress_both_ways,
         admin_page::without_the_token_it_shows_the_cluster_and_nothing_of_a_client,
         admin_page::a_client_is_found_by_a_uid_that_is_markup_and_runs_no_code,
         admin_page::a_message_arrives_at_the_client_and_a_kick_closes_it,

@@ -41,6 +41,7 @@ use crate::core::outbox::Outbox;
 use crate::core::resumption::ResumePolicy;
 use crate::core::resumption::control::{self, Lost, Resume};
 use crate::core::table::Key;
+use crate::core::websocket::compression::Compression;
 use crate::gateway_state::GatewayState;
 use crate::identity::{self, Checked};
 use crate::listener::{ConnectionPermit, Listener, Place};
@@ -161,8 +162,8 @@ struct AdmissibleClient {
     handshake: Option<Vec<u8>>,
     /// The 101 for a WebSocket client, which is to be sent first.
     response: Vec<u8>,
-    /// The handshake offered permessage-deflate.
-    may_compress: bool,
+    /// What the handshake has agreed on about compression.
+    compression: Compression,
     /// Bytes received behind the handshake.
     received: Vec<u8>,
     worker: Arc<WorkerLink>,
@@ -180,7 +181,7 @@ pub(crate) struct Opening {
     handshake: Vec<u8>,
     /// Bytes received behind the first message.
     received: Vec<u8>,
-    may_compress: bool,
+    compression: Compression,
     checked: Option<Checked>,
     trace_parent: Option<TraceContext>,
 }
@@ -214,7 +215,7 @@ async fn check_access(
     Ok(Accepted::New(AdmissibleClient {
         handshake: None,
         response,
-        may_compress: false,
+        compression: Compression::Off,
         received,
         worker,
         checked: None,
@@ -254,11 +255,11 @@ async fn upgrade(
     let peer = *client_address;
     let reading = handshake::read_request(socket, place, client_address);
     let too_slow = |_| Rejection::of(RejectReason::TooSlow, "the handshake took too long");
-    let Upgrade { response, handshake, rest: mut received, may_compress, token, trace_parent, is_resumable } =
+    let Upgrade { response, handshake, rest: mut received, compression, token, trace_parent, is_resumable } =
         timeout_at(deadline, reading).await.map_err(too_slow)??;
     let mut resume = None;
     if is_resumable {
-        let opening = opening::read_opening(socket, &response, &mut received, may_compress);
+        let opening = opening::read_opening(socket, &response, &mut received, compression);
         let opened = timeout_at(deadline, Box::pin(opening)).await.map_err(too_slow);
         resume = opened.and_then(|opened| opened).map_err(Rejection::opened)?;
     }
@@ -279,7 +280,7 @@ async fn upgrade(
         _ => None,
     };
     if let Some(resume) = resume {
-        let opening = Opening { handshake, received, may_compress, checked, trace_parent };
+        let opening = Opening { handshake, received, compression, checked, trace_parent };
         return Ok(Accepted::Returning(resume, opening));
     }
     let worker = find_worker(shard, socket, &mut received).await.map_err(rejected)?;
@@ -291,7 +292,7 @@ async fn upgrade(
     let client = AdmissibleClient {
         handshake,
         response,
-        may_compress,
+        compression,
         received,
         worker,
         checked,
@@ -312,7 +313,7 @@ fn spawn_client(
     let AdmissibleClient {
         handshake,
         mut response,
-        may_compress,
+        compression,
         received,
         worker,
         checked,
@@ -332,7 +333,7 @@ fn spawn_client(
         address,
         connection: ClientConnection::new(permit, socket),
         worker,
-        may_compress,
+        compression,
         response: response.into(),
         resume,
     });

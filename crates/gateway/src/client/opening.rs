@@ -22,6 +22,7 @@ use crate::core::resumption::control::{self, ClientControl, Lost, MARK, Resume};
 use crate::core::resumption::{Attached, Returning};
 use crate::core::table::Key;
 use crate::core::tokens::Grant;
+use crate::core::websocket::compression::Compression;
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::shard::{RelayedConnection, ReturningConnection, ShardMessage, ShardThread};
 use crate::socket::Socket;
@@ -40,13 +41,13 @@ pub(super) async fn read_opening(
     socket: &mut Socket,
     response: &[u8],
     received: &mut Vec<u8>,
-    may_compress: bool,
+    compression: Compression,
 ) -> Result<Option<Resume>, Rejection> {
     socket.write_all(response).await?;
     socket.flush().await?;
     let wrong = || Rejection::of(RejectReason::NoHandshake, "the first message of gw.1 is start or resume");
     let mut decoder = Decoder::default();
-    let options = DecodeOptions { limit: MAX_BYTES, may_compress };
+    let options = DecodeOptions { limit: MAX_BYTES, compression };
     loop {
         let (len, message) = match decoder.step(received, options).map_err(|_| wrong())? {
             Step::Incomplete(_) if received.len() >= MAX_BYTES => return Err(wrong()),
@@ -58,7 +59,7 @@ pub(super) async fn read_opening(
             }
             Step::Frame { len, content } => match content {
                 Content::Message { binary: false, payload } => (len, Some(received[payload].to_vec())),
-                Content::Assembled { binary: false, payload } => (len, Some(payload)),
+                Content::Assembled { binary: false, payload, .. } => (len, Some(payload)),
                 Content::Fragment | Content::Ping(_) | Content::Pong(_) => (len, None),
                 _ => return Err(wrong()),
             },
@@ -102,7 +103,7 @@ pub(crate) async fn resume(shard: Rc<ShardThread>, returning: Box<ReturningConne
         attempt: resume.attempt,
         got: resume.got,
         address,
-        may_compress: client.may_compress,
+        compression: client.compression,
         prefix: Bytes::new(),
         grant: client.checked.as_ref().map(|checked| checked.grant(now_ms)),
     };
@@ -128,7 +129,7 @@ pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConne
         attempt: request.attempt,
         got: request.got,
         address: request.address,
-        may_compress: request.may_compress,
+        compression: Compression::of_number(request.compression),
         prefix: prefix.clone(),
         grant: request.admission.map(|admission| Grant {
             uid: admission.uid.map(Bytes::from),
@@ -173,7 +174,7 @@ async fn begin_anew(shard: &Rc<ShardThread>, returning: Box<ReturningConnection>
     let ReturningConnection { socket, place, address, client, .. } = *returning;
     shard.shared.resume_counts.lost(why);
     debug!(client = %address, why = why.name(), "a client that has come back is lost");
-    let Opening { handshake, mut received, may_compress, checked, trace_parent } = client;
+    let Opening { handshake, mut received, compression, checked, trace_parent } = client;
     let permit = match place.into_permit() {
         Ok(permit) => permit,
         Err((place, limit)) => {
@@ -190,7 +191,7 @@ async fn begin_anew(shard: &Rc<ShardThread>, returning: Box<ReturningConnection>
     let client = AdmissibleClient {
         handshake: Some(handshake),
         response: Vec::new(),
-        may_compress,
+        compression,
         received,
         worker,
         checked,

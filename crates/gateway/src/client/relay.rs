@@ -94,7 +94,7 @@ async fn ask(
         attempt: returning.resume.attempt,
         got: returning.resume.got,
         address: returning.address,
-        may_compress: returning.client.may_compress,
+        compression: returning.client.compression.number(),
         admission: grant.map(|grant| RelayedAdmission {
             uid: grant.uid.map(|uid| String::from_utf8_lossy(&uid).into_owned()),
             left_ms: grant.expires_ms.map(|at_ms| at_ms.saturating_sub(now_ms)),

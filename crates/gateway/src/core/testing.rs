@@ -24,6 +24,7 @@ use super::outbox::{Flushed, Outbox};
 use super::outgoing::WebSocketType;
 use super::ports::{Connection, Directory, Ports, Transmit};
 use super::table::Key;
+use super::websocket::compression::Compression;
 use super::worker_link::{Peer, WorkerLink};
 use super::worker_table::{Routing, WorkerTable};
 use super::{Settings, Shard};
@@ -237,6 +238,7 @@ pub fn policy() -> ListenerPolicy {
         outbox_bytes: 1_024_000,
         slow_consumer: SlowConsumer::Close,
         rate_limits: None,
+        compression: None,
     }
 }
 
@@ -307,7 +309,7 @@ pub fn new_client(
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
         connection,
         worker: worker.clone(),
-        may_compress: false,
+        compression: Compression::Off,
         response: Bytes::new(),
     }
 }

@@ -29,10 +29,12 @@ use subtle::ConstantTimeEq;
 
 use super::Shard;
 use super::client::Waits;
+use super::outgoing::Counted;
 use super::ports::{Connection, Ports};
 use super::send_queue::{Priority, SendQueue};
 use super::table::Key;
 use super::tokens::Grant;
+use super::websocket::compression::Compression;
 use super::websocket::encode;
 use closed::ClosedClients;
 use control::Lost;
@@ -157,8 +159,8 @@ pub struct Returning<S> {
     pub got: u64,
     /// Where the connection comes from.
     pub address: SocketAddrV4,
-    /// It has offered permessage-deflate.
-    pub may_compress: bool,
+    /// What its handshake has agreed on about compression.
+    pub compression: Compression,
     /// What is written before anything else.
     pub prefix: Bytes,
     /// What its token for admission says, where it has shown one.
@@ -182,14 +184,15 @@ pub enum Attached<S> {
 impl<P: Ports> Shard<P> {
     /// Sends a message that counts: it is kept until the client acknowledges it. `None` is one that cannot be sent to
     /// such a client. Returns whether the client will get it.
-    pub(super) fn enqueue_kept(&mut self, key: Key, priority: Priority, frame: Option<Bytes>) -> bool {
-        let Some(frame) = frame.filter(|frame| !frame.is_empty()) else {
+    pub(super) fn enqueue_kept(&mut self, key: Key, message: Option<Counted<Bytes>>) -> bool {
+        let Some(Counted { kept, sent }) = message.filter(|message| !message.kept.is_empty()) else {
             self.settings.counters.deliveries_dropped.add(1);
             return false;
         };
-        if self.keep(key, frame.clone()) {
+        if self.keep(key, kept) {
             // A connection that turns out to be broken is a cut.
-            self.enqueue(key, priority, |_| frame);
+            let is_queued = self.enqueue(key, Priority::Urgent, |_| sent.frame);
+            self.note_compressed(is_queued, sent.compressed);
         }
         true
     }
@@ -228,6 +231,7 @@ impl<P: Ports> Shard<P> {
         self.effects.signals.deadline |= self.resumption.next_ms().is_none_or(|next_ms| until_ms < next_ms);
         self.resumption.detached.insert((until_ms, key.connection_id()));
         self.settings.counters.detached.add(1);
+        self.tokens.pause(key.connection_id());
         self.cut(key);
         true
     }
@@ -256,16 +260,14 @@ impl<P: Ports> Shard<P> {
             attempt,
             got,
             address,
-            may_compress,
+            compression,
             prefix,
             grant,
         } = returning;
         if self.is_stopping() {
             return Attached::Lost(socket, Lost::Drained);
         }
-        if grant.as_ref().is_some_and(|grant| grant.uid != self.token_uid(id)) {
-            return Attached::Lost(socket, Lost::Unknown);
-        }
+        let is_another_user = grant.as_ref().is_some_and(|grant| grant.uid != self.token_uid(id));
         let key = self.table.key_of(id);
         let known = key.and_then(|key| self.table.get(key)).and_then(|client| client.resumable.as_mut());
         let Some((key, resumable)) = key.zip(known).filter(|(_, known)| is_same(&known.secret, &secret))
@@ -275,6 +277,9 @@ impl<P: Ports> Shard<P> {
                 None => Attached::Lost(socket, Lost::Expired),
             };
         };
+        if is_another_user {
+            return Attached::Lost(socket, Lost::Unknown);
+        }
         if attempt <= resumable.attempt {
             let frame = encode::close(Some(SUPERSEDED), "another connection of this client is newer");
             return Attached::Ended(socket, vec![frame]);
@@ -292,7 +297,7 @@ impl<P: Ports> Shard<P> {
         self.acknowledged(key, got);
         let Some(client) = self.table.get(key) else { return Attached::Lost(socket, Lost::Expired) };
         client.connection.attach(socket);
-        (client.address, client.may_compress) = (address, may_compress);
+        (client.address, client.compression) = (address, compression);
         (client.silent_since_ms, client.pings) = (now_ms, 0);
         let id_text = client.id(self.settings.address).to_string();
         let Some(resumable) = &mut client.resumable else { return Attached::Yes(key) };
@@ -307,9 +312,7 @@ impl<P: Ports> Shard<P> {
         client.queue.push_all(resumable.kept.frames_behind(got).into_iter().flatten());
         client.queue.set_traced(is_traced);
         self.list_urgent(key);
-        if let Some(grant) = grant {
-            self.extend_token(id, grant.expires_ms);
-        }
+        self.continue_token(id, grant.map(|grant| grant.expires_ms));
         self.settings.counters.resumed.add(1);
         Attached::Yes(key)
     }

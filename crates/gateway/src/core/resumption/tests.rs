@@ -12,15 +12,20 @@ use super::super::link::LinkState;
 use super::super::listener_policy::ListenerPolicy;
 use super::super::reading::Reading;
 use super::super::testing::{self, MemoryConnection, MemoryDirectory, MemoryLink, MemoryPorts};
+use super::super::websocket::compression::{Compression, CompressionPolicy};
 use super::super::worker_link::WorkerLink;
 use super::*;
+
+mod admission;
+mod compressed;
 
 const SECRET: [u8; 16] = [7; 16];
 
 const POLICY: ResumePolicy = ResumePolicy { resume_ms: 60_000, resume_bytes: 64 * 1024, ping_ms: 25_000 };
 
 fn policy() -> ListenerPolicy {
-    ListenerPolicy { resume: Some(POLICY), ..testing::policy() }
+    let compression = Some(CompressionPolicy { min_bytes: 100, level: 1 });
+    ListenerPolicy { resume: Some(POLICY), compression, ..testing::policy() }
 }
 
 /// A frame of a client.
@@ -51,6 +56,8 @@ struct Client {
     sent: Vec<String>,
     acknowledged: usize,
     attempt: u64,
+    /// What its connection has agreed on.
+    compression: Compression,
     /// Bytes that are no whole frame yet.
     partial: Vec<u8>,
 }
@@ -69,8 +76,9 @@ impl Client {
                 len => (usize::from(len), rest),
             };
             let Some(payload) = rest.get(..len) else { return };
-            let (text, rest) = (String::from_utf8_lossy(payload).into_owned(), rest[len..].to_vec());
-            match (first, text.strip_prefix('\u{1}')) {
+            let message = compressed::message(first, payload, self.compression);
+            let (text, rest) = (String::from_utf8_lossy(&message).into_owned(), rest[len..].to_vec());
+            match (first & !compressed::RSV1, text.strip_prefix('\u{1}')) {
                 (0x88, _) => self.controls.push("close".to_owned()),
                 (0x81, Some(data)) if data.starts_with('\u{1}') => self.got.push(data.to_owned()),
                 (0x81, Some(control)) => {
@@ -147,6 +155,11 @@ impl Site {
 
     /// The program connects again and asks for its client.
     fn come_back(&mut self) -> Attached<MemoryConnection> {
+        self.come_back_as(None)
+    }
+
+    /// The program connects again, and shows a token for admission that says this.
+    fn come_back_as(&mut self, grant: Option<Grant>) -> Attached<MemoryConnection> {
         self.client.attempt += 1;
         self.client.partial.clear();
         self.connection = MemoryConnection::new(policy());
@@ -157,9 +170,9 @@ impl Site {
             attempt: self.client.attempt,
             got: self.client.got.len() as u64,
             address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
-            may_compress: false,
+            compression: self.client.compression,
             prefix: Bytes::new(),
-            grant: None,
+            grant,
         };
         self.inbox = Inbox::default();
         let attached = self.shard.attach(returning, self.now_ms);
@@ -306,7 +319,7 @@ fn an_old_attempt_a_foreign_secret_and_a_number_that_was_never_sent_do_not_get_t
         attempt: foreign,
         got: 0,
         address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
-        may_compress: false,
+        compression: Compression::Off,
         prefix: Bytes::new(),
         grant: None,
     };
