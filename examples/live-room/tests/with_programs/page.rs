@@ -186,8 +186,9 @@ const NAMES: [&str; 5] = ["WebSocket", "https", "wss", "Alice", "Bob"];
 
 pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
     let browser = browser::launch(&[]).await;
-    let mut site = Site::start().await;
     for ((language, lang), way) in LANGUAGES.into_iter().flat_map(|it| [(it, "http"), (it, "socket")]) {
+        // Each without comments of before.
+        let mut site = Site::start().await;
         let check = async |page: &Page, what: &str| {
             let wrong = foreign(page, &NAMES).await.unwrap();
             assert_eq!(wrong, Vec::<String>::new(), "{what} in {language} by {way}");
