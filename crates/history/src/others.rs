@@ -13,7 +13,7 @@ use gatewayworker_client::bus::Bus;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch::Sender;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{error, info};
+use tracing::{info, warn};
 
 /// The bus's topic. It is none that a channel could have, as it has a control character.
 const TOPIC: &[u8] = b"\0history";
@@ -94,7 +94,7 @@ pub(crate) async fn watch(gateway: Gateway, mut others: Others, second: Arc<Send
         let is_second = others.has_earlier(now_ms());
         if second.send_replace(is_second) != is_second {
             if is_second {
-                error!(
+                warn!(
                     "another worker keeps a history in its memory, so this one refuses: give all workers one on a server \
                      (redis:// or nats://), or run one worker"
                 );

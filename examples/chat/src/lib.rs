@@ -1,15 +1,18 @@
 //! The chat: one room for all connected clients, in JSON.
 //!
 //! A client sends `{"type":"ping"}`, `{"type":"login","username":…}` and `{"type":"chat","content":…}`. `message` has the
-//! messages that it receives. The chat itself has no state: a client's name and counters are in its session.
+//! messages that it receives. `room` has the group of all clients, with the last lines for those who come in. A client's name
+//! and counters are in its session.
 
 mod message;
+mod room;
 
-use gatewayworker::{Client, CloseReason, Events, Message, Result};
+use gatewayworker::{Client, CloseReason, Events, Gateway, Message, Result};
 use serde_json::Value;
 use tracing::debug;
 
 use crate::message::{Reply, local_time, now};
+use crate::room::Room;
 
 /// The longest user name, in characters.
 pub const MAX_USERNAME: usize = 64;
@@ -27,8 +30,10 @@ pub const MAX_SPOKEN: u32 = 20;
 pub const SPOKEN_SECONDS: i64 = 10;
 
 /// The chat's application.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Chat {}
+#[derive(Debug, Default)]
+pub struct Chat {
+    room: Room,
+}
 
 /// An error as a client receives it: a code for its program, and a text for its user.
 type UserError = (&'static str, &'static str);
@@ -42,14 +47,22 @@ const LONG_CONTENT: UserError = ("long_content", "消息内容过长");
 const TOO_OFTEN: UserError = ("too_often", "发送过于频繁，请稍后再试");
 
 impl Events for Chat {
+    async fn on_worker_start(&self, gateway: &Gateway) -> Result {
+        self.room.open(gateway)
+    }
+
     async fn on_connect(&self, client: &Client) -> Result {
         let session = client.session();
         session.insert("last_active_time", now())?;
         session.insert("client_id", client.id())?;
         session.insert("connected_at", local_time())?;
         debug!(client = %client.id(), "connected");
+        let lines = self.room.join(client).await?;
         let text = "连接成功".into();
         client.send(Reply::System { message: text, client_id: client.id(), username: None }).await?;
+        for line in lines {
+            client.send(line).await?;
+        }
         Ok(())
     }
 
@@ -69,7 +82,7 @@ impl Events for Chat {
             Ok(Request::Chat { content, id }) => {
                 let username = username(client);
                 let reply = Reply::Chat { client_id: client.id(), username, content, id };
-                client.gateway().send_to_all(reply).await?;
+                self.room.say(client.gateway(), reply).await?;
             }
             Err((code, message)) => {
                 debug!(client = %client.id(), code, "a message was refused");

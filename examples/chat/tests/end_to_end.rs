@@ -46,6 +46,30 @@ async fn a_message_goes_through_all_three_daemons_and_back_to_everybody() {
 }
 
 #[tokio::test]
+async fn a_client_that_comes_later_gets_the_last_fifty_lines_in_order_after_its_greeting() {
+    let (cluster, _chat) = chat().await;
+    let mut said = Vec::new();
+    let mut speakers = Vec::new();
+    for speaker in ["A", "B", "C"] {
+        let (mut client, _) = join(&cluster).await;
+        for _ in 0..said.len().min(50) {
+            client.json().await;
+        }
+        for n in 0..chat::MAX_SPOKEN {
+            client.send_json(json!({"type": "chat", "content": format!("{speaker}{n}")})).await;
+            said.push(client.json().await);
+        }
+        speakers.push(client);
+    }
+    let (mut late, _) = join(&cluster).await;
+    for line in &said[said.len() - 50..] {
+        assert_eq!(&late.json().await, line);
+    }
+    late.send_json(json!({"type": "ping"})).await;
+    assert_eq!(late.json().await["type"], json!("pong"), "no notice is kept, and no line comes twice");
+}
+
+#[tokio::test]
 async fn a_user_without_a_name_is_named_after_the_client_id() {
     let (cluster, _chat) = chat().await;
     let (mut client, id) = join(&cluster).await;

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use gatewayworker::businessworker::CancellationToken;
 use gatewayworker::{SecretKey, businessworker, gateway, register};
 use live_room::backend::{self, LoginKey};
-use live_room::{LiveRoom, Settings};
+use live_room::{Lines, LiveRoom, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -49,15 +49,18 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     let (gateway_address, gateway) = start_gateway(flags.socket_port, &registers, shutdown.clone()).await?;
     let settings = Settings { rooms: rooms.clone(), ..Settings::default() };
     let config = businessworker::Config::default().with_register_address(registers.clone());
-    let events = LiveRoom::new(&settings, views.clone());
+    let cluster = backend::connect(registers, SecretKey::default());
+    // One process, so that worker and backend can share one in memory.
+    let lines = Lines::open("memory:", &cluster)?;
+    let events = LiveRoom::new(&settings, views.clone(), lines.clone());
     let worker = tokio::spawn(businessworker::serve(config, events, shutdown.clone()));
     let address = page.local_addr()?;
     let config = backend::Config {
-        registers,
-        secret_key: SecretKey::default(),
+        gateway: cluster,
         socket: format!("ws://{gateway_address}"),
         rooms,
         views,
+        lines,
         login_key: LoginKey::random(),
     };
     let backend = tokio::spawn(backend::serve(page, config, shutdown.clone()));

@@ -1,6 +1,7 @@
 //! The fields of a request, parsed with checks: a client's message, or the body that a page posts. A field may be missing,
 //! of another type or too long; then the result is a [`UserError`], which is sent to the user.
 
+use gatewayworker::history::Position;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -143,6 +144,11 @@ impl Fields {
     /// Whether a page joins again after it has lost its connection: it is neither counted nor announced again.
     pub(crate) fn again(&self) -> bool {
         self.get("again") == Some(&Value::Bool(true))
+    }
+
+    /// The position of the last comment that a page has shown, if it has shown any.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.text("position")?.parse().ok()
     }
 
     /// The value of a field. Null counts as missing, as with PHP's `isset`.

@@ -8,17 +8,19 @@
 //!   [`Gateway`](gatewayworker::Gateway), as the backend of a shop or a forum has.
 //!
 //! Both parse requests with `fields`, make messages with `reply`, count page views with [`Views`],
-//! and send a room its numbers with `numbers`.
+//! keep the last comments with [`Lines`], and send a room its numbers with `numbers`.
 
 pub mod backend;
 mod fields;
 mod limiter;
+mod lines;
 mod numbers;
 mod reply;
 mod settings;
 mod views;
 mod worker;
 
+pub use lines::Lines;
 pub use settings::{Rooms, Settings};
 pub use views::{Unavailable, Views};
 pub use worker::LiveRoom;

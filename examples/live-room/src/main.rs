@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use gatewayworker::businessworker::CancellationToken;
 use gatewayworker::{SecretKey, Start, businessworker};
 use live_room::backend::{self, LoginKey};
-use live_room::{LiveRoom, Rooms, Settings, Views};
+use live_room::{Lines, LiveRoom, Rooms, Settings, Views};
 use tokio::net::TcpListener;
 
 /// A live room with comments. Without a command, runs its worker.
@@ -64,6 +64,10 @@ struct Flags {
     #[command(flatten)]
     room: RoomFlags,
 
+    /// The workers keep the last comments at URL, redis://host:port/, as history.url in their file says [default: nowhere]
+    #[arg(long, value_name = "URL", env = "GATEWAYWORKER_HISTORY_URL", hide_env_values = true)]
+    history: Option<String>,
+
     /// Sign logins with KEY, which all backends share [default: a random key]
     #[arg(long, value_name = "KEY", env = "LIVE_ROOM_LOGIN_KEY", hide_env_values = true)]
     login_key: Option<String>,
@@ -103,7 +107,7 @@ fn main() -> ExitCode {
         None => {
             return businessworker::run(cli.worker, async |start: Start<Settings>| {
                 let settings = start.app.with_environment();
-                Ok(LiveRoom::new(&settings, Views::open(&settings.redis)?))
+                Ok(LiveRoom::new(&settings, Views::open(&settings.redis)?, Lines::default()))
             });
         }
         Some(Command::Demo(flags)) => run("warn", |shutdown| demo::demo(flags, shutdown)),
@@ -122,9 +126,11 @@ async fn serve(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> 
     let listener =
         TcpListener::bind(flags.listen).await.with_context(|| format!("--listen {}", flags.listen))?;
     tracing::info!(address = %listener.local_addr()?, "the backend listens");
+    let gateway =
+        backend::connect(flags.register_address, SecretKey::new(flags.secret_key.unwrap_or_default()));
     let config = backend::Config {
-        registers: flags.register_address,
-        secret_key: SecretKey::new(flags.secret_key.unwrap_or_default()),
+        lines: Lines::open(flags.history.as_deref().unwrap_or_default(), &gateway)?,
+        gateway,
         socket: flags.socket,
         rooms: flags.room.rooms()?,
         views: flags.room.views()?,

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::fields::{self, Fields, UserError};
 use crate::limiter::{BURST, Limiter, PER_SECOND};
+use crate::lines::Lines;
 use crate::numbers::NumbersPublisher;
 use crate::reply::{Reply, Speaker};
 use crate::settings::{Rooms, Settings};
@@ -27,6 +28,7 @@ pub(crate) const BOUND_TO: &str = "uid";
 pub struct LiveRoom {
     rooms: Rooms,
     views: Views,
+    lines: Lines,
     one_way: bool,
     limiter: Limiter<ClientId>,
     publisher: OnceLock<NumbersPublisher>,
@@ -61,11 +63,13 @@ const DEFAULT_CONTENT: &str = "default content";
 type Handled = std::result::Result<(), MessageError>;
 
 impl LiveRoom {
-    /// Returns the application. It counts page views in `views`.
-    pub fn new(settings: &Settings, views: Views) -> Self {
+    /// Returns the application. It counts page views in `views`, and keeps the last comments in `lines`, or in the history of
+    /// the worker's file.
+    pub fn new(settings: &Settings, views: Views, lines: Lines) -> Self {
         Self {
             rooms: settings.rooms.clone(),
             views,
+            lines,
             one_way: settings.one_way,
             limiter: Limiter::new(BURST, PER_SECOND),
             publisher: OnceLock::new(),
@@ -137,13 +141,16 @@ impl LiveRoom {
         if rooms.len() > MAX_ROOMS {
             return Err(fields::TOO_MANY_ROOMS.into());
         }
-        let delivery = client.join_group(&room.id).await?;
-        if !delivery.is_complete() {
-            return Err(UserError::new("not_entered", "暂时无法进入直播间，请稍后再试").into());
-        }
+        let gateway = client.gateway();
+        let joined =
+            self.lines.or_of(gateway).join(gateway, client.id(), &room.id, fields.position()).await?;
+        let lines = joined.ok_or(UserError::new("not_entered", "暂时无法进入直播间，请稍后再试"))?;
         client.session().insert(ROOMS, rooms)?;
         client.session().insert(USER_NAME, &name)?;
 
+        for line in lines {
+            client.send(line).await?;
+        }
         let join = Reply::Join { room: &room, speaker: Speaker { name: &name, id: None } };
         if !is_new || fields.again() {
             client.send(join).await?;
@@ -168,7 +175,8 @@ impl LiveRoom {
         }
         let speaker = Speaker { name: &name, id: None };
         let say = Reply::Say { room: &room, speaker, content: &content, to: None };
-        reached(&client.gateway().send_to_group([&room.id], say).await?)
+        let gateway = client.gateway();
+        reached(&self.lines.or_of(gateway).say(gateway, &room.id, say).await?)
     }
 
     fn changed(&self, room: &str) {

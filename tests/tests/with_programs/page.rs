@@ -73,6 +73,9 @@ pub(crate) async fn two_users_chat_and_see_each_message_once_with_its_senders_na
     assert_eq!(hear(&alice, "hello, Bob").await.1, "true");
     say(&bob, "你好").await;
     assert_eq!(hear(&alice, "你好").await, ("Bob".into(), "false".into()));
+    let carol = log_in(&browser, &cluster, "Carol").await;
+    assert_eq!(hear(&carol, "hello, Bob").await, ("Alice".into(), "false".into()), "said before she came");
+    assert_eq!(hear(&carol, "你好").await.0, "Bob");
 
     let id: String = alice.eval("document.querySelector('#client-id').textContent").await.unwrap();
     assert!(id.contains(&format!("{:08x}", 0x7f00_0001)), "the page knows its client id, not {id:?}");

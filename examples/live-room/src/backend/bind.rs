@@ -43,14 +43,14 @@ pub(super) async fn bind(
     };
     let gateway = &backend.gateway;
     let session = json!({BOUND_TO: user.id, USER_NAME: user.name, ROOMS: {&*room.id: true}});
-    for delivery in [
-        gateway.bind_uid(client, uid).await?,
-        gateway.join_group(client, group).await?,
-        gateway.update_session(client, &session).await?,
-    ] {
+    for delivery in [gateway.bind_uid(client, uid).await?, gateway.update_session(client, &session).await?] {
         if !delivery.is_complete() {
             return Err(NO_GATEWAY);
         }
+    }
+    let lines = backend.lines.join(gateway, client, &room.id, posted.position()).await?.ok_or(NO_GATEWAY)?;
+    for line in lines {
+        gateway.send_to_client(client, line).await?;
     }
 
     let mut answer = json!({"type": "bind", "roomId": room, "userId": user.id, "userName": user.name});

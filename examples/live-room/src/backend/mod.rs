@@ -37,6 +37,7 @@ use refusal::Refusal;
 
 use crate::fields::Fields;
 use crate::limiter::{BURST, Limiter, PER_SECOND};
+use crate::lines::Lines;
 use crate::numbers::{self, NumbersPublisher};
 use crate::reply::Reply;
 use crate::settings::Rooms;
@@ -58,16 +59,16 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'unsafe-in
 /// The configuration of a backend.
 #[derive(Debug)]
 pub struct Config {
-    /// The registers that know the gateways, `host:port` each.
-    pub registers: Vec<String>,
-    /// The cluster's secret key.
-    pub secret_key: SecretKey,
+    /// The cluster, from [`connect`].
+    pub gateway: Gateway,
     /// The gateway's URL for pages, `ws://host:port`.
     pub socket: String,
     /// The rooms.
     pub rooms: Rooms,
     /// The counter of page views.
     pub views: Views,
+    /// Where the last comments are kept.
+    pub lines: Lines,
     /// The key that signs login tokens.
     pub login_key: LoginKey,
 }
@@ -78,9 +79,18 @@ struct Backend {
     socket: String,
     rooms: Rooms,
     views: Views,
+    lines: Lines,
     publisher: NumbersPublisher,
     login_key: LoginKey,
     limiter: Limiter<String>,
+}
+
+/// Returns a handle to the cluster, whose registers are at `host:port` each.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn connect(registers: Vec<String>, secret_key: SecretKey) -> Gateway {
+    Gateway::builder(registers).secret_key(secret_key).question_timeout(QUESTION_TIMEOUT).connect()
 }
 
 /// Serves the backend until `shutdown`.
@@ -88,16 +98,14 @@ struct Backend {
 /// # Errors
 /// The listener fails.
 pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) -> io::Result<()> {
-    let gateway = Gateway::builder(config.registers)
-        .secret_key(config.secret_key)
-        .question_timeout(QUESTION_TIMEOUT)
-        .connect();
+    let gateway = config.gateway;
     let backend = Arc::new(Backend {
         publisher: NumbersPublisher::start(&gateway, &config.views, &config.rooms),
         gateway,
         socket: config.socket,
         rooms: config.rooms,
         views: config.views,
+        lines: config.lines,
         login_key: config.login_key,
         limiter: Limiter::new(BURST, PER_SECOND),
     });

@@ -41,7 +41,7 @@ pub(super) async fn say(
         return Err(Refusal::because(StatusCode::FORBIDDEN, fields::NOT_IN_ROOM));
     }
     let delivery = match reader {
-        None => backend.gateway.send_to_group([group], say).await?,
+        None => backend.lines.say(&backend.gateway, &room.id, say).await?,
         Some(reader) if absent(&reader) => {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "reader_gone", "对方不在这个直播间"));
         }

@@ -41,6 +41,21 @@ async fn a_comment_is_posted_and_pushed_to_the_room_at_all_gateways() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_bound_later_gets_the_last_comments_but_not_those_for_one_user() {
+    let site = Site::start().await;
+    let (alice, mut at_alice) = come_in(&site, 0, "A").await;
+    assert_eq!(alice.post("/say", json!({"roomId": "1", "content": "x", "to": alice.id})).await.status, 200);
+    alice.say("for all").await;
+    assert_eq!(next(&mut at_alice).await["content"], "x");
+    let said = next(&mut at_alice).await;
+    let bob = site.log_in("B").await;
+    let (mut at_bob, id) = site.connect().await;
+    assert_eq!(bob.bind(&id).await.status, 200);
+    assert_eq!(next(&mut at_bob).await, said);
+    assert_eq!(next(&mut at_bob).await["type"], "join");
+}
+
+#[tokio::test]
 async fn a_comment_may_be_for_one_user_on_all_their_pages() {
     let site = Site::with(Cluster::builder().gateways(2), Settings::default()).await;
     let (alice, mut at_alice) = come_in(&site, 0, "A").await;
@@ -267,6 +282,7 @@ async fn a_missing_gateway_is_an_error_until_it_returns() {
     let (mut client, id) = site.connect_to(1).await;
     let bound = site.post("/bind", Some(&token), json!({"client_id": id, "roomId": "1"})).await;
     assert_eq!(bound.status, 200, "{bound:?}");
+    assert_eq!(next(&mut client).await["content"], "x", "it was said before");
     assert_eq!(next(&mut client).await["type"], "join");
 }
 

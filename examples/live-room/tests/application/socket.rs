@@ -43,6 +43,29 @@ async fn logins_and_messages_reach_the_room_on_all_gateways() {
 }
 
 #[tokio::test]
+async fn a_newcomer_gets_the_last_comments_and_a_page_that_returns_those_that_it_missed() {
+    let site = Site::start().await;
+    let (mut alice, _) = site.connect().await;
+    join(&mut alice, json!("1"), "A").await;
+    let mut said = Vec::new();
+    for content in ["one", "two", "three"] {
+        alice.send_json(json!({"type": "say", "roomId": "1", "content": content})).await;
+        said.push(next(&mut alice).await);
+    }
+    let (mut bob, _) = site.connect().await;
+    assert_eq!(join(&mut bob, json!("1"), "B").await, said[0]);
+    assert_eq!((&next(&mut bob).await, &next(&mut bob).await), (&said[1], &said[2]));
+    assert_eq!(next(&mut bob).await["type"], "join");
+
+    let (mut back, _) = site.connect().await;
+    let position = &said[1]["position"];
+    let again = json!({"type": "join", "roomId": "1", "userName": "A", "again": true, "position": position});
+    back.send_json(again).await;
+    assert_eq!(next(&mut back).await, said[2]);
+    assert_eq!(next(&mut back).await["type"], "join");
+}
+
+#[tokio::test]
 async fn a_room_is_returned_as_number_or_text_as_it_was_sent() {
     let site = Site::start().await;
     let (mut number, _) = site.connect().await;

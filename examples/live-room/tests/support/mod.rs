@@ -5,12 +5,12 @@
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use gatewayworker::SecretKey;
 use gatewayworker::businessworker::CancellationToken;
+use gatewayworker::{Gateway, SecretKey};
 use gatewayworker_tests::process::free_port;
 use gatewayworker_tests::{Application, Cluster, ClusterBuilder, WsClient, eventually, soon};
 use live_room::backend::{self, LoginKey};
-use live_room::{LiveRoom, Rooms, Settings, Views};
+use live_room::{Lines, LiveRoom, Rooms, Settings, Views};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +22,7 @@ pub(crate) struct Site {
     pub(crate) backend: SocketAddr,
     _worker: Application,
     views: Views,
+    lines: Lines,
     serving: Serving,
 }
 
@@ -41,16 +42,17 @@ impl Site {
     pub(crate) async fn with(cluster: ClusterBuilder, settings: Settings) -> Self {
         let cluster = cluster.workers(0).start().await;
         let views = Views::open(&settings.redis).unwrap();
-        let worker = cluster.start_application(LiveRoom::new(&settings, views.clone()));
-        let (backend, serving) = serve("127.0.0.1:0", &cluster, &views).await;
-        Self { cluster, backend, _worker: worker, views, serving }
+        let lines = Lines::open("memory:", &connect(&cluster)).unwrap();
+        let worker = cluster.start_application(LiveRoom::new(&settings, views.clone(), lines.clone()));
+        let (backend, serving) = serve("127.0.0.1:0", &cluster, &views, &lines).await;
+        Self { cluster, backend, _worker: worker, views, lines, serving }
     }
 
     /// Stops the backend and starts another at its address, which knows no login.
     pub(crate) async fn restart_backend(&mut self) {
         self.serving.shutdown.cancel();
         soon("the backend's end", &mut self.serving.task).await.unwrap();
-        (_, self.serving) = serve(&self.backend.to_string(), &self.cluster, &self.views).await;
+        (_, self.serving) = serve(&self.backend.to_string(), &self.cluster, &self.views, &self.lines).await;
     }
 
     /// Connects to a gateway and takes the greeting; returns the client id.
@@ -113,15 +115,19 @@ impl Site {
     }
 }
 
-async fn serve(address: &str, cluster: &Cluster, views: &Views) -> (SocketAddr, Serving) {
+fn connect(cluster: &Cluster) -> Gateway {
+    backend::connect(vec![cluster.register.to_string()], SecretKey::default())
+}
+
+async fn serve(address: &str, cluster: &Cluster, views: &Views, lines: &Lines) -> (SocketAddr, Serving) {
     let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = backend::Config {
-        registers: vec![cluster.register.to_string()],
-        secret_key: SecretKey::default(),
+        gateway: connect(cluster),
         socket: format!("ws://{}", cluster.listener()),
         rooms: Rooms::default(),
         views: views.clone(),
+        lines: lines.clone(),
         login_key: LoginKey::random(),
     };
     let shutdown = CancellationToken::new();
@@ -207,8 +213,10 @@ pub(crate) async fn numbers(client: &mut WsClient, people: u64, views: impl Into
     .await;
 }
 
-/// A join or comment as every client receives it. Its time is the server's.
+/// A join or comment as every client receives it. Its time is the server's, and so is a comment's position.
 pub(crate) fn without_time(mut message: Value, field: &str) -> Value {
+    let position = message.as_object_mut().unwrap().shift_remove("position");
+    assert_eq!(position.is_some(), message["type"] == "say", "{message}");
     let time = message.as_object_mut().unwrap().shift_remove(field).unwrap();
     assert_eq!(time.as_str().map(str::len), Some("2025-01-01 00:00:00".len()), "{time}");
     message

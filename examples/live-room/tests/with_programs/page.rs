@@ -62,7 +62,11 @@ pub(crate) async fn two_users_talk_through_the_backend() {
     say(&bob, "hello").await;
     assert_eq!(hear(&alice, "hello").await, "Bob");
     shows(&alice, "#people", "2").await;
-    shows(&alice, "#views", "2").await;
+    let carol = enter(&browser, &site, "http", "Carol").await;
+    assert_eq!(hear(&carol, "大家好").await, "小明", "it was said before she came");
+    carol.close().await.unwrap();
+    shows(&alice, "#people", "2").await;
+    shows(&alice, "#views", "3").await;
 
     // To one alone, by a click on the name.
     alice.click(".comment[data-own=false] button.name").await.unwrap();
@@ -86,6 +90,8 @@ pub(crate) async fn two_users_talk_over_the_socket() {
     say(&bob, "hello").await;
     assert_eq!(hear(&alice, "hello").await, "Bob");
     shows(&bob, "#people", "2").await;
+    let carol = enter(&browser, &site, "socket", "Carol").await;
+    assert_eq!(hear(&carol, "hello").await, "Bob", "it was said before she came");
     assert_eq!((alice.console_errors(), bob.console_errors()), (vec![], vec![]));
 }
 
@@ -180,8 +186,9 @@ const NAMES: [&str; 5] = ["WebSocket", "https", "wss", "Alice", "Bob"];
 
 pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
     let browser = browser::launch(&[]).await;
-    let mut site = Site::start().await;
     for ((language, lang), way) in LANGUAGES.into_iter().flat_map(|it| [(it, "http"), (it, "socket")]) {
+        // Each without comments of before.
+        let mut site = Site::start().await;
         let check = async |page: &Page, what: &str| {
             let wrong = foreign(page, &NAMES).await.unwrap();
             assert_eq!(wrong, Vec::<String>::new(), "{what} in {language} by {way}");
