@@ -25,6 +25,7 @@ mod no_code;
 mod page;
 mod php_example;
 mod php_guide;
+mod resume;
 mod tls;
 mod units;
 
@@ -125,7 +126,9 @@ gatewayworker_tests::tests_with_programs! {
     [PHP_PACKAGES, CHROMIUM] php_example::two_pages_chat_through_php;
     [PYTHON]
         http_guide::the_program_in_python_pushes,
-        any_language::the_backend_in_python_echoes_and_checks_signatures;
+        any_language::the_backend_in_python_echoes_and_checks_signatures,
+        resume::a_client_written_from_the_page_loses_nothing_over_cuts;
+    [NGINX, PYTHON] resume::behind_nginx_clients_come_back_to_either_gateway_while_workers_are_replaced;
     [TELNET] listeners::telnet_chats_on_a_text_listener;
     [NETCAT] listeners::netcat_chats_on_a_text_listener;
     [NGINX]

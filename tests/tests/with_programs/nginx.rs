@@ -83,7 +83,7 @@ async fn fronted() -> Fronted {
 /// An nginx of the shipped files, with other ports and a certificate of its own.
 pub(super) struct Nginx {
     directory: TempDir,
-    process: Child,
+    process: Running,
     pub(super) web: SocketAddr,
     text: SocketAddr,
 }
@@ -119,7 +119,7 @@ impl Nginx {
             path("nginx.pid")
         );
         std::fs::write(path("nginx.conf"), main).unwrap();
-        let process = run(&directory);
+        let process = Running::start(&directory);
         let mut nginx = Self { directory, process, web, text };
         nginx.is_there().await;
         nginx
@@ -128,7 +128,7 @@ impl Nginx {
     /// Waits until it takes connections.
     async fn is_there(&mut self) {
         eventually("nginx to listen", async || {
-            if let Some(status) = self.process.try_wait().unwrap() {
+            if let Some(status) = self.process.0.try_wait().unwrap() {
                 let log = std::fs::read_to_string(self.directory.path().join("error.log"));
                 panic!("nginx ended: {status}, {log:?}");
             }
@@ -139,9 +139,9 @@ impl Nginx {
 
     /// Kills it, and starts it anew.
     async fn restart(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.process = run(&self.directory);
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+        self.process = Running::start(&self.directory);
         self.is_there().await;
     }
 
@@ -160,10 +160,19 @@ impl Nginx {
     }
 }
 
-impl Drop for Nginx {
+/// An nginx that runs the `nginx.conf` of a directory. It ends when this is dropped.
+pub(super) struct Running(Child);
+
+impl Running {
+    pub(super) fn start(directory: &TempDir) -> Self {
+        Self(run(directory))
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
