@@ -40,7 +40,11 @@ impl Daemons {
         let certificate = (way == Way::Tls).then(Certificate::default);
         let listen = match &certificate {
             Some(certificate) => certificate.listener("wss://127.0.0.1:0"),
-            None => format!("listen = 'websocket://127.0.0.1:0'\ncompression = {}", way == Way::Compressing),
+            None => format!(
+                "listen = 'websocket://127.0.0.1:0'\ncompression = {}\nresume = {}",
+                way == Way::Compressing,
+                way == Way::Resuming
+            ),
         };
         let [register, clients, inner] = [(); 3].map(|()| listener());
         let (register_address, address) = (register.local_addr().unwrap(), clients.local_addr().unwrap());

@@ -39,6 +39,8 @@ enum Way {
     Plain,
     /// They have agreed on permessage-deflate, and have sent a compressed message.
     Compressing,
+    /// They speak `gw.1`, and have acknowledged what they were sent.
+    Resuming,
     Tls,
 }
 
@@ -76,5 +78,6 @@ fn an_idle_client_has_allocated_little() {
     // One after the other: the count is the process's.
     assert_idle_client(Way::Plain, 700, 100);
     assert_idle_client(Way::Compressing, 700, 100);
+    assert_idle_client(Way::Resuming, 860, 100);
     assert_idle_client(Way::Tls, 3180, 100);
 }
