@@ -4,14 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::CertifiedKey;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::soon;
 
@@ -39,6 +41,46 @@ impl Certificate {
             rcgen::generate_simple_self_signed(names).expect("a certificate");
         std::fs::write(self.chain(), cert.pem()).expect("the directory is there");
         std::fs::write(self.key(), signing_key.serialize_pem()).expect("the directory is there");
+    }
+
+    /// Writes a certificate and key into the files that an authority of its own has signed, whose certificate is in
+    /// [`authority`](Self::authority).
+    ///
+    /// # Panics
+    /// The files cannot be written.
+    pub fn renew_by_authority(&self) {
+        let key = || KeyPair::generate().expect("a key");
+        let mut ours = CertificateParams::new(Vec::new()).expect("no names");
+        ours.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ours.distinguished_name.push(DnType::CommonName, "An authority of a company");
+        let authority = CertifiedIssuer::self_signed(ours, key()).expect("a certificate");
+        let names = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+        let own = key();
+        let certificate = names.expect("names").signed_by(&own, &authority).expect("a certificate");
+        std::fs::write(self.authority(), authority.pem()).expect("the directory is there");
+        std::fs::write(self.chain(), certificate.pem()).expect("the directory is there");
+        std::fs::write(self.key(), own.serialize_pem()).expect("the directory is there");
+    }
+
+    /// The file with the certificate of the authority.
+    pub fn authority(&self) -> PathBuf {
+        self.directory().join("authority.pem")
+    }
+
+    /// Returns an acceptor with the certificate in the file, which takes this protocol of ALPN.
+    ///
+    /// # Panics
+    /// The files have no certificate and key.
+    pub fn acceptor(&self, protocol: &str) -> TlsAcceptor {
+        let key = PrivateKeyDer::from_pem_file(self.key()).expect("a key");
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("known versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der()], key)
+            .expect("a certificate and its key");
+        config.alpn_protocols = vec![protocol.into()];
+        TlsAcceptor::from(Arc::new(config))
     }
 
     /// The directory of the files. A test may add files.

@@ -4,10 +4,13 @@
 //!
 //! The program `businessworker` runs it, and the subcommand of `gatewayworker`.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use chat::Chat;
-use gatewayworker::businessworker::{self, Cli, ClientCalls, unknown_call};
+use clap::Parser;
+use gatewayworker::businessworker::{self, Cli, ClientCalls, Config, unknown_call};
 use gatewayworker::{Admission, Client, CloseReason, Events, Gateway, Handshake, Message, Result, Start};
 use gatewayworker_webhook::HttpEvents;
 
@@ -17,6 +20,15 @@ pub fn run(cli: Cli) -> ExitCode {
         let application = Stock::new(&start)?;
         Ok(ClientCalls::new(start.client_calls, application))
     })
+}
+
+/// Returns whether the stock worker runs the chat with this configuration file and the environment. It does not where these
+/// cannot be read: it does not start then.
+pub fn runs_chat(config: Option<&Path>) -> bool {
+    let file = config.map(|file| [OsStr::new("--config"), file.as_os_str()]);
+    let arguments = [OsStr::new("businessworker")].into_iter().chain(file.into_iter().flatten());
+    let config = Cli::try_parse_from(arguments).ok().and_then(|cli| <Config>::load(&cli).ok());
+    config.is_some_and(|config| !config.events.is_on() && !config.client_calls.is_on())
 }
 
 /// The handlers of the stock worker. Those of HTTP are boxed: the chat's futures stay small.
@@ -97,5 +109,26 @@ impl Events for Stock {
             Self::Http(events) => events.on_worker_stop(gateway).await,
             Self::Nothing => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chat_runs_unless_events_go_elsewhere_or_clients_call_by_themselves() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("businessworker.toml");
+        for (text, expected) in [
+            ("name = 'w'", true),
+            ("[events]\nurl = 'http://127.0.0.1:8080/events'\nsecret = '0123456789abcdef'", false),
+            ("[client_calls]\njoin = ['room-*']", false),
+            ("nonsense = 1", false),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(runs_chat(Some(&file)), expected, "{text}");
+        }
+        assert!(runs_chat(None));
     }
 }

@@ -83,11 +83,11 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Start(flags) => control::start(&flags),
+        Command::Start(flags) => control::start(&flags.with_runs_chat(businessworker::runs_chat)),
         #[cfg(unix)]
         Command::Stop(flags) => control::stop(&flags),
         #[cfg(unix)]
-        Command::Restart(flags) => control::restart(&flags),
+        Command::Restart(flags) => control::restart(&flags.with_runs_chat(businessworker::runs_chat)),
         #[cfg(unix)]
         Command::Reload(flags) => control::reload(&flags),
         #[cfg(unix)]

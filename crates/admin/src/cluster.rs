@@ -1,4 +1,5 @@
-//! What the gateways of a cluster have answered about themselves, and what keeps the cluster from its work: plain data.
+//! What the gateways of a cluster have answered about themselves, and what keeps the cluster from its work, or is to
+//! be mended: plain data.
 //!
 //! `gatewayworker status --register-address` and `top` show it, and the page does.
 
@@ -21,6 +22,8 @@ pub struct GatewayLook {
 pub struct ClusterLook {
     /// What keeps the cluster from its work, each a sentence. None where all is well.
     pub problems: Vec<String>,
+    /// What an operator has to mend though the cluster does its work, each a sentence.
+    pub notices: Vec<String>,
     /// In the order of their addresses.
     pub gateways: Vec<GatewayLook>,
 }
@@ -49,15 +52,19 @@ impl ClusterLook {
     /// A cluster with these gateways, in the order of their addresses.
     pub fn new(gateways: Vec<GatewayLook>) -> Self {
         let missing = gateways.iter().filter_map(|gateway| gateway.error.clone());
-        let reported = gateways.iter().filter_map(|gateway| gateway.answer.as_deref()).flat_map(|report| {
-            report.problems.iter().map(move |problem| format!("{}: {problem}", report.address))
-        });
-        Self { problems: missing.chain(reported).collect(), gateways }
+        let reports = || gateways.iter().filter_map(|gateway| gateway.answer.as_deref());
+        let by_gateway = |report: &GatewayReport, sentences: &[String]| -> Vec<String> {
+            sentences.iter().map(|sentence| format!("{}: {sentence}", report.address)).collect()
+        };
+        let reported = reports().flat_map(|report| by_gateway(report, &report.problems));
+        let problems = missing.chain(reported).collect();
+        let notices = reports().flat_map(|report| by_gateway(report, &report.notices)).collect();
+        Self { problems, notices, gateways }
     }
 
     /// A cluster in which no gateway is found.
     pub fn without_gateways(why: String) -> Self {
-        Self { problems: vec![why], gateways: Vec::new() }
+        Self { problems: vec![why], ..Self::default() }
     }
 
     /// Returns what the gateways that have answered have said.
@@ -81,6 +88,7 @@ mod tests {
         let report = GatewayReport {
             address: "10.0.0.1:2300".into(),
             problems: vec!["no worker is linked".into()],
+            notices: vec!["the keys are old".into()],
             ..GatewayReport::default()
         };
         let answered = Ok(InspectAnswer::Gateway(Box::new(report)));
@@ -91,6 +99,7 @@ mod tests {
             GatewayLook::new("10.0.0.2:2300".into(), Err(missing)),
         ]);
         assert_eq!(cluster.problems, [error, "10.0.0.1:2300: no worker is linked".to_owned()]);
+        assert_eq!(cluster.notices, ["10.0.0.1:2300: the keys are old"]);
         assert_eq!(cluster.reports().count(), 1);
     }
 }

@@ -51,7 +51,7 @@ pub struct DaemonLook {
     pub cpu_ms: Option<u64>,
     /// In RAM, where the system says so.
     pub memory_bytes: Option<u64>,
-    /// What keeps it from its work, each a sentence.
+    /// What keeps it from its work, and what an operator has to mend though it does its work, each a sentence.
     pub problems: Vec<String>,
 }
 
@@ -99,6 +99,8 @@ impl Monitor {
         {
             cluster = ClusterLook::without_gateways(why);
         }
+        // The page shows both in one list.
+        cluster.problems.append(&mut cluster.notices);
         // A gateway says the same to its supervisor as to those who ask it.
         for problem in daemons.iter().flatten().flat_map(|daemon| &daemon.problems) {
             if !cluster.problems.iter().any(|known| known.ends_with(problem.as_str())) {

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use gatewayworker_daemon::log_time;
 use reqwest::Url;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
@@ -29,7 +30,7 @@ pub struct Authenticator {
 /// The key set of `jwks_url`.
 #[derive(Debug)]
 struct Remote {
-    fetcher: Fetcher,
+    fetcher: Mutex<Fetcher>,
     /// The URL, for the log: without a name, a password and a query.
     url: String,
     started: Instant,
@@ -38,8 +39,17 @@ struct Remote {
     wanted: Notify,
     /// How many fetches have ended.
     fetched: watch::Sender<u64>,
-    /// Why the last fetch has failed.
-    problem: Mutex<Option<String>>,
+    /// The fetches that have failed since the last one that has not.
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Fetches that have failed, one after the other.
+#[derive(Debug, Clone)]
+struct Failure {
+    /// When the first of them ended, as log lines have the time.
+    since: String,
+    /// Why the last of them has failed.
+    why: String,
 }
 
 impl Authenticator {
@@ -50,18 +60,15 @@ impl Authenticator {
     /// When a key cannot be read, or used.
     pub fn new(config: &Config, limits: Limits) -> Result<Self, ConfigError> {
         let verifier = config.verifier(limits)?;
-        let remote = match config.key_set_url()? {
-            None => None,
-            Some(url) => Some(Remote {
-                url: shown(&url),
-                fetcher: Fetcher::new(url).map_err(|error| ConfigError::Tls(error.to_string()))?,
-                started: Instant::now(),
-                schedule: Mutex::new(Schedule::new(config.jwks_refresh_s.saturating_mul(1000))),
-                wanted: Notify::new(),
-                fetched: watch::Sender::new(0),
-                problem: Mutex::new(None),
-            }),
-        };
+        let remote = config.fetcher()?.map(|fetcher| Remote {
+            url: shown(fetcher.url()),
+            fetcher: Mutex::new(fetcher),
+            started: Instant::now(),
+            schedule: Mutex::new(Schedule::new(config.jwks_refresh_s.saturating_mul(1000))),
+            wanted: Notify::new(),
+            fetched: watch::Sender::new(0),
+            failure: Mutex::new(None),
+        });
         Ok(Self { verifier: RwLock::new(Arc::new(verifier)), remote })
     }
 
@@ -109,15 +116,30 @@ impl Authenticator {
     }
 
     /// Returns why clients with tokens of `jwks_url` are refused: its keys were never fetched. `None` where there are
-    /// keys, also those of an earlier fetch: the log says when they are not renewed.
+    /// keys, also those of an earlier fetch: then there may be a [`notice`](Self::notice).
     pub fn problem(&self) -> Option<String> {
         let remote = self.remote.as_ref()?;
         let KeySet::Away = self.verifier().key_set else { return None };
         let refused = "clients with tokens of its keys are refused";
-        Some(match &*remote.problem.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(problem) => format!("auth.jwks_url: the keys cannot be fetched, {refused}: {problem}"),
+        Some(match remote.failure() {
+            Some(Failure { why, .. }) => {
+                format!("auth.jwks_url: the keys cannot be fetched, {refused}: {}: {why}", remote.url)
+            }
             None => format!("auth.jwks_url: the keys are not fetched yet, {refused}"),
         })
+    }
+
+    /// Returns why the keys of `jwks_url` are not renewed, since when, and what that means, where those of an earlier fetch
+    /// are there.
+    pub fn notice(&self) -> Option<String> {
+        let remote = self.remote.as_ref()?;
+        let KeySet::Fetched(_) = self.verifier().key_set else { return None };
+        let Failure { since, why } = remote.failure()?;
+        Some(format!(
+            "auth.jwks_url: the keys cannot be fetched again since {since}; tokens of the earlier keys are still \
+             accepted, those of newer keys are refused: {}: {why}",
+            remote.url
+        ))
     }
 
     /// Fetches the key set, now and then, for as long as the future is polled. It never ends.
@@ -125,20 +147,24 @@ impl Authenticator {
         let Some(remote) = &self.remote else { return std::future::pending().await };
         loop {
             remote.wait_until_due().await;
-            remote.lock().begin(remote.now_ms());
-            let fetched = remote.fetcher.fetch().await;
-            remote.lock().end(fetched.is_ok(), remote.now_ms());
-            let problem = fetched.map(|keys| self.replace_key_set(keys, &remote.url)).err();
-            remote.note(problem);
+            lock(&remote.schedule).begin(remote.now_ms());
+            let fetcher = lock(&remote.fetcher).clone();
+            let fetched = fetcher.fetch().await;
+            lock(&remote.schedule).end(fetched.is_ok(), remote.now_ms());
+            let why = fetched.map(|keys| self.replace_key_set(keys, &remote.url)).err();
+            remote.note(why);
         }
     }
 
-    /// Reads the keys of the files again that the configuration names. Clients that are connected stay.
+    /// Reads the files again that the configuration names: keys, and `ca_file`. Clients that are connected stay.
     ///
     /// # Errors
-    /// When one cannot be read, or used. The keys are as they were, then.
+    /// When one cannot be read, or used. All is as it was, then.
     pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
-        let own_keys = config.own_keys()?;
+        let (own_keys, fetcher) = (config.own_keys()?, config.fetcher()?);
+        if let (Some(remote), Some(fetcher)) = (&self.remote, fetcher) {
+            *lock(&remote.fetcher) = fetcher;
+        }
         // Under the lock, so that a key set that comes at the same time is not lost.
         let mut verifier = self.verifier.write().unwrap_or_else(PoisonError::into_inner);
         *verifier = Arc::new(Verifier { own_keys, ..Verifier::clone(&verifier) });
@@ -159,13 +185,9 @@ impl Remote {
         self.started.elapsed().as_millis() as u64
     }
 
-    fn lock(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn wait_until_due(&self) {
         loop {
-            let due_ms = self.lock().next_ms();
+            let due_ms = lock(&self.schedule).next_ms();
             if due_ms <= self.now_ms() {
                 return;
             }
@@ -180,7 +202,7 @@ impl Remote {
     /// `false` without a wait where it was fetched a moment ago.
     async fn fetch_at_once(&self) -> bool {
         let mut fetched = self.fetched.subscribe();
-        if !self.lock().want(self.now_ms()) {
+        if !lock(&self.schedule).want(self.now_ms()) {
             return false;
         }
         self.wanted.notify_one();
@@ -188,13 +210,14 @@ impl Remote {
         fetched.changed().await.is_ok()
     }
 
-    /// Notes the end of a fetch, and logs a problem when it is new.
-    fn note(&self, problem: Option<String>) {
-        let before = std::mem::replace(
-            &mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner),
-            problem.clone(),
-        );
-        match (&problem, &before) {
+    fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    /// Notes the end of a fetch, and why it has failed, if it has. Logs the first failure, and the end of them.
+    fn note(&self, why: Option<String>) {
+        let before = self.failure();
+        match (&why, &before) {
             (Some(problem), None) => warn!(
                 url = self.url,
                 problem, "the keys of tokens cannot be fetched: those of an earlier fetch stay"
@@ -202,8 +225,15 @@ impl Remote {
             (None, Some(_)) => info!(url = self.url, "the keys of tokens are fetched again"),
             _ => {}
         }
+        let since = || before.map_or_else(log_time, |failure| failure.since);
+        let failure = why.map(|why| Failure { since: since(), why });
+        *lock(&self.failure) = failure;
         self.fetched.send_modify(|fetches| *fetches += 1);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn shown(url: &Url) -> String {

@@ -6,12 +6,13 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use gatewayworker_daemon::one_or_many;
+use gatewayworker_daemon::{ClientTlsError, one_or_many};
 use gatewayworker_protocol::SecretKey;
 use reqwest::Url;
 use serde::Deserialize;
 
 use crate::claims::Limits;
+use crate::fetch::{FetchSetupError, Fetcher};
 use crate::keys::{Key, KeyProblem};
 use crate::verifier::{KeySet, MAX_TRIES, Rules, Verifier};
 
@@ -46,6 +47,7 @@ pub struct Config {
     pub jwks_file: Option<PathBuf>,
     pub jwks_refresh_s: u64,
     pub allow_insecure: bool,
+    pub ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "one_or_many")]
     pub audience: Vec<String>,
     pub issuer: String,
@@ -67,6 +69,7 @@ impl Default for Config {
             jwks_file: None,
             jwks_refresh_s: 300,
             allow_insecure: false,
+            ca_file: None,
             audience: Vec::new(),
             issuer: String::new(),
             leeway_s: 10,
@@ -116,9 +119,17 @@ pub enum ConfigError {
          auth.allow_insecure = true"
     )]
     Insecure(String),
-    /// TLS for `jwks_url` cannot be set up.
-    #[error("auth.jwks_url: {0}")]
-    Tls(String),
+    /// `ca_file` has no use.
+    #[error("auth.ca_file is set, and jwks_url does not begin with https: nothing would be checked with it")]
+    UnusedAuthority,
+    /// TLS for `jwks_url` cannot be set up: for `ca_file`, or without it.
+    #[error("auth.{key}: {why}")]
+    Tls {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// A number is out of its range.
     #[error("auth.{key} = {value}: from {least} to {most}")]
     Range {
@@ -150,7 +161,8 @@ impl Config {
     /// Returns the settings with relative paths relative to the directory of `file`.
     #[must_use]
     pub fn with_paths_relative_to(mut self, file: Option<&Path>) -> Self {
-        let paths = [&mut self.hs256_secret_file, &mut self.public_key_file, &mut self.jwks_file];
+        let paths =
+            [&mut self.hs256_secret_file, &mut self.public_key_file, &mut self.jwks_file, &mut self.ca_file];
         if let Some(directory) = file.and_then(Path::parent) {
             for path in paths.into_iter().flatten() {
                 *path = directory.join(&path);
@@ -167,7 +179,10 @@ impl Config {
         if !self.is_on() {
             return if *self == Self::default() { Ok(()) } else { Err(ConfigError::NoKey) };
         }
-        self.key_set_url()?;
+        let url = self.key_set_url()?;
+        if self.ca_file.is_some() && url.is_none_or(|url| url.scheme() != "https") {
+            return Err(ConfigError::UnusedAuthority);
+        }
         for (key, value, least, most) in [
             ("jwks_refresh_s", self.jwks_refresh_s, 10, 86_400),
             ("leeway_s", self.leeway_s, 0, MAX_LEEWAY_S),
@@ -184,6 +199,16 @@ impl Config {
         if !self.cookie.bytes().all(is_name) {
             return Err(ConfigError::CookieName(self.cookie.clone()));
         }
+        Ok(())
+    }
+
+    /// Checks what [`validate`](Self::validate) does, and reads all files.
+    ///
+    /// # Errors
+    /// The first value that cannot work, or file that cannot be used.
+    pub fn check_files(&self, limits: Limits) -> Result<(), ConfigError> {
+        self.verifier(limits)?;
+        self.fetcher()?;
         Ok(())
     }
 
@@ -235,8 +260,19 @@ impl Config {
         Ok(keys)
     }
 
+    /// Returns what fetches the key set, where one is set.
+    pub(crate) fn fetcher(&self) -> Result<Option<Fetcher>, ConfigError> {
+        let Some(url) = self.key_set_url()? else { return Ok(None) };
+        let fetcher = Fetcher::new(url, self.ca_file.as_deref());
+        let key = |error: &FetchSetupError| match error {
+            FetchSetupError::Tls(ClientTlsError::File { .. }) => "ca_file",
+            _ => "jwks_url",
+        };
+        fetcher.map(Some).map_err(|error| ConfigError::Tls { key: key(&error), why: error.to_string() })
+    }
+
     /// Returns the URL of the key set, where one is set.
-    pub(crate) fn key_set_url(&self) -> Result<Option<Url>, ConfigError> {
+    fn key_set_url(&self) -> Result<Option<Url>, ConfigError> {
         let Some(text) = &self.jwks_url else { return Ok(None) };
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
         let Some(url) = url.filter(Url::has_host) else {
@@ -280,90 +316,4 @@ fn read(key: &'static str, file: Option<&Path>) -> Result<Option<String>, Config
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits =
-        Limits { max_groups: usize::MAX, max_name_bytes: usize::MAX, max_session_bytes: usize::MAX };
-
-    fn refused(toml: &str) -> String {
-        let config: Config = toml::from_str(toml).unwrap();
-        config.verifier(LIMITS).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn it_is_off_without_a_key_and_rules_without_a_key_are_an_error() {
-        let off = Config::default();
-        assert!(!off.is_on() && off.validate().is_ok());
-        assert!(refused("audience = 'a'").starts_with("auth: there is no key: set hs256_secret_file"));
-    }
-
-    #[test]
-    fn what_cannot_work_is_named_by_its_key_and_a_secret_does_not_show_itself() {
-        let secret = "hs256_secret = '0123456789abcdef0123456789abcdef'\n";
-        for (toml, says) in [
-            ("hs256_secret = 'hunter2'", "auth.hs256_secret: it has 7 bytes, and HS256 needs 32 at least"),
-            ("hs256_secret_file = '/nowhere'", "auth.hs256_secret_file: cannot read /nowhere: "),
-            ("public_key_file = '/dev/null'", "auth.public_key_file: it has no key"),
-            ("jwks_file = '/dev/null'", "auth.jwks_file: it is no JSON Web Key Set"),
-            ("jwks_url = 'example.com'", "auth.jwks_url = \"example.com\": write it as https://"),
-            ("jwks_url = 'file:///etc/passwd'", "auth.jwks_url = \"file:///etc/passwd\": write it as"),
-            (
-                "jwks_url = 'http://example.com/'",
-                "auth.jwks_url = \"http://example.com/\": whoever is on the way",
-            ),
-            ("jwks_url = 'https://u:hunter2@example.com/'", "auth.jwks_url has a name or a password"),
-            ("jwks_url = 'http://hunter2@example.com/'", "auth.jwks_url has a name or a password"),
-            (&format!("{secret}leeway_s = 3601"), "auth.leeway_s = 3601: from 0 to 3600"),
-            (&format!("{secret}jwks_refresh_s = 1"), "auth.jwks_refresh_s = 1: from 10"),
-            (&format!("{secret}token_in = []"), "auth.token_in is empty"),
-            (&format!("{secret}cookie = 'a b'"), "auth.cookie = \"a b\""),
-        ] {
-            let error = refused(toml);
-            assert!(error.starts_with(says) && !error.contains("hunter2"), "{toml}: {error}");
-        }
-        let config: Config = toml::from_str(secret).unwrap();
-        assert!(!format!("{:?}", (&config, config.verifier(LIMITS).unwrap())).contains("0123456789"));
-        assert!(toml::from_str::<Config>("token_in = ['body']").is_err());
-    }
-
-    #[test]
-    fn keys_over_http_are_for_loopback_or_for_whoever_says_so() {
-        for url in ["https://example.com/jwks", "http://127.0.0.1:1/", "http://localhost/", "http://[::1]/"] {
-            let config = Config { jwks_url: Some(url.into()), ..Config::default() };
-            assert!(config.validate().is_ok(), "{url}");
-        }
-        let open =
-            Config { jwks_url: Some("http://10.0.0.1/".into()), allow_insecure: true, ..Config::default() };
-        assert!(open.validate().is_ok());
-    }
-
-    #[test]
-    fn paths_are_relative_to_the_configuration_and_a_file_may_have_a_secret_on_each_line() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("s"), format!("{}\n\n{}\n", "a".repeat(32), "b".repeat(32)))
-            .unwrap();
-        let config = Config { hs256_secret_file: Some("s".into()), ..Config::default() }
-            .with_paths_relative_to(Some(&directory.path().join("gateway.toml")));
-        assert_eq!(config.verifier(LIMITS).unwrap().own_keys.len(), 2);
-        let secrets: Vec<_> = (b'a'..b'k').map(|letter| char::from(letter).to_string().repeat(32)).collect();
-        std::fs::write(directory.path().join("s"), secrets.join("\n")).unwrap();
-        assert!(config.verifier(LIMITS).unwrap().own_keys.len() < MAX_TRIES, "all secrets are tried");
-        std::fs::write(directory.path().join("s"), "\n").unwrap();
-        let error = config.verifier(LIMITS).unwrap_err().to_string();
-        assert_eq!(error, "auth.hs256_secret_file: it has 0 lines with a secret: give 1 to 10");
-    }
-
-    #[test]
-    fn more_keys_without_a_name_than_are_tried_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("keys.pem");
-        let config = Config { public_key_file: Some(file.clone()), ..Config::default() };
-        let pem = include_str!("testing/ed.pub.pem");
-        std::fs::write(&file, pem.repeat(MAX_TRIES)).unwrap();
-        assert_eq!(config.verifier(LIMITS).unwrap().own_keys.len(), MAX_TRIES);
-        std::fs::write(&file, pem.repeat(MAX_TRIES + 1)).unwrap();
-        let error = config.verifier(LIMITS).unwrap_err().to_string();
-        assert!(error.starts_with("auth.public_key_file: there are 17 keys of one kind"), "{error}");
-    }
-}
+mod tests;

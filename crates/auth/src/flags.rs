@@ -39,6 +39,8 @@ flags! {
     [value_name = "SECONDS", env = "GATEWAYWORKER_AUTH_JWKS_REFRESH_S"] auth_jwks_refresh_s as "jwks_refresh_s": u64,
     /// Fetch keys over http from other hosts, too [default: false]
     [value_name = "BOOL", env = "GATEWAYWORKER_AUTH_ALLOW_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true"] auth_allow_insecure as "allow_insecure": bool,
+    /// Accept the certificate of --auth-jwks-url from the authorities in FILE (PEM), too [default: the system's authorities]
+    [value_name = "FILE", env = "GATEWAYWORKER_AUTH_CA_FILE"] auth_ca_file as "ca_file": PathBuf,
     /// Take only tokens for NAME (aud); may be repeated [default: any]
     [value_name = "NAME", env = "GATEWAYWORKER_AUTH_AUDIENCE", value_delimiter = ','] auth_audience as "audience": Vec<String>,
     /// Take only tokens of NAME (iss) [default: any]

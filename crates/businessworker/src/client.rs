@@ -87,9 +87,14 @@ impl Client {
         Self { id, origin, gateway, own, session, close_frame: None, redelivered, context, instance }
     }
 
-    /// Whether calls of the handler were refused, as the epoch of the event is over.
+    /// Whether calls of the handler were refused, as the epoch of the event is over, or the handler has given it back.
     pub(crate) fn was_fenced(&self) -> bool {
         self.session.calls().is_some_and(EventCalls::was_fenced)
+    }
+
+    /// Whether the handler has given the event back [begun](Self::give_back_begun).
+    pub(crate) fn was_given_back_begun(&self) -> bool {
+        self.session.calls().is_some_and(EventCalls::is_begun)
     }
 
     /// Reads the client's close frame in the body of ON_CLOSE.
@@ -106,7 +111,8 @@ impl Client {
     /// another one.
     ///
     /// A gateway gives an event again when the worker that it was given to first has died, has fallen
-    /// silent, or was cut off, without having said that the event is done. So does a worker that runs
+    /// silent, or was cut off, without having said that the event is done, or has given it back
+    /// [begun](Self::give_back_begun). So does a worker that runs
     /// `on_close` for the clients of a gateway that is [lost](crate::CloseReason::GatewayLost). Most
     /// handlers need not look at it: sending a message twice is better than never. Where twice is wrong
     /// (money, a counter), remember under a key of the message's own that it was handled.
@@ -194,7 +200,18 @@ impl Client {
     /// with any result. Where the worker drains, the gateway gives the event to another worker; otherwise this one
     /// handles it once more. False where the gateway takes no event back, as one of the original's does not: finish it.
     pub fn give_back(&self) -> bool {
-        self.session.calls().map(EventCalls::note_unhandled).is_some()
+        self.note_unhandled(false)
+    }
+
+    /// Gives the event back as [`give_back`](Self::give_back) does, where the handler has made no call to a gateway, but
+    /// may have done something elsewhere. [`redelivered`](Self::redelivered) is true then when the event is handled
+    /// once more, but for an event of a gateway of an older version that goes to another worker.
+    pub fn give_back_begun(&self) -> bool {
+        self.note_unhandled(true)
+    }
+
+    fn note_unhandled(&self, is_begun: bool) -> bool {
+        self.session.calls().map(|calls| calls.note_unhandled(is_begun)).is_some()
     }
 
     /// Sends the client a message (`sendToCurrentClient`).

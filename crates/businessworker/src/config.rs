@@ -349,7 +349,10 @@ impl<A: Default> Default for Config<A> {
 impl<A: DeserializeOwned + Default> Config<A> {
     /// Reads the configuration from flags, environment and file; what is not set there has its
     /// default. Nothing is checked beyond its type.
-    pub(crate) fn load(cli: &Cli) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a value in it has another type.
+    pub fn load(cli: &Cli) -> anyhow::Result<Self> {
         let mut config: Self =
             load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)?;
         config.link_tls = config.link_tls.with_paths_relative_to(cli.common.config.as_deref());

@@ -23,7 +23,7 @@ impl<E: Events> EventQueues<E> {
     pub(crate) fn return_unbegun(&self, epoch: &Epoch) {
         let counts = self.clients.return_unbegun(epoch);
         self.wake_for_room();
-        self.tell_return(epoch, counts);
+        self.tell_return(epoch, counts, false);
     }
 
     /// Gives back an event that has come while the worker drains.
@@ -35,27 +35,29 @@ impl<E: Events> EventQueues<E> {
         self.tell_returned(epoch, id);
     }
 
-    /// Gives back a started event whose handler has not begun. Returns the client's next event.
+    /// Gives back a started event whose handler has not begun, or has given it back. Returns the client's next event.
     pub(crate) fn return_started(&self, event: Event) -> Option<Event> {
         // Only events of an epoch are given back.
         let Some(epoch) = event.epoch.clone() else { return Some(event) };
+        // Its gateway knows already of a mark of its own.
+        let is_begun = event.redelivered;
         let (counts, next) = self.clients.return_started(event, &epoch);
-        self.tell_return(&epoch, counts);
+        self.tell_return(&epoch, counts, is_begun);
         next
     }
 
     /// Tells a gateway that it gets one event of a client back.
     pub(crate) fn tell_returned(&self, epoch: &Epoch, id: ClientId) {
-        self.tell_return(epoch, EventCounts(vec![(id.connection_id(), 1)]));
+        self.tell_return(epoch, EventCounts(vec![(id.connection_id(), 1)]), false);
     }
 
-    /// Tells a gateway which events it gets back.
-    fn tell_return(&self, epoch: &Epoch, counts: EventCounts) {
+    /// Tells a gateway which events it gets back, and whether the first of each client was begun.
+    fn tell_return(&self, epoch: &Epoch, counts: EventCounts, is_begun: bool) {
         let events: u64 = counts.0.iter().map(|(_, events)| u64::from(*events)).sum();
         if events > 0 {
             self.handler.stats.returned.fetch_add(events, Ordering::Relaxed);
             // Where the call link has ended, the gateway takes them back by itself.
-            let _ = self.handler.worker.tell_return(epoch.gateway(), epoch.number(), counts);
+            let _ = self.handler.worker.tell_return(epoch.gateway(), epoch.number(), counts, is_begun);
         }
     }
 

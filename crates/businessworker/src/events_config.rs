@@ -3,6 +3,8 @@
 //! Reads and checks them. The worker's configuration contains them; `gatewayworker-webhook` follows them, which the
 //! stock worker runs where a URL is set. No request is made in here.
 
+use std::path::PathBuf;
+
 use gatewayworker_daemon::one_or_many;
 use gatewayworker_protocol::SecretKey;
 use http::Uri;
@@ -33,6 +35,11 @@ pub struct EventsFlags {
     #[arg(long, value_name = "KEY", env = "GATEWAYWORKER_EVENTS_NEXT_SECRET", hide_env_values = true)]
     #[serde(rename = "next_secret", skip_serializing_if = "Option::is_none")]
     pub events_next_secret: Option<SecretKey>,
+
+    /// Trust the authorities in FILE, PEM, beside those of the system, to certify backends [default: none]
+    #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_EVENTS_CA_FILE")]
+    #[serde(rename = "ca_file", skip_serializing_if = "Option::is_none")]
+    pub events_ca_file: Option<PathBuf>,
 
     /// Send the events of NAME; may be given several times [default: connect,message,close]
     #[arg(long, value_name = "NAME", env = "GATEWAYWORKER_EVENTS_SEND", value_delimiter = ',', value_enum)]
@@ -125,6 +132,8 @@ pub struct EventsConfig {
     pub secret: SecretKey,
     /// What they are signed with in addition, while the key is changed; empty for none, the default.
     pub next_secret: SecretKey,
+    /// A file with authorities (PEM) that may certify backends, beside those of the system; none by default. It is read once.
+    pub ca_file: Option<PathBuf>,
     /// Which events are sent; all but [`EventName::Open`] by default.
     pub send: Vec<EventName>,
     /// How long a request and its answer may take, in milliseconds; 5000 by default.
@@ -150,6 +159,7 @@ impl Default for EventsConfig {
             url: Vec::new(),
             secret: SecretKey::default(),
             next_secret: SecretKey::default(),
+            ca_file: None,
             send: vec![EventName::Connect, EventName::Message, EventName::Close],
             timeout_ms: 5_000,
             concurrency: 64,

@@ -200,6 +200,7 @@ impl<E: Events> HandlerRunner<E> {
             // It has not said all. What it has not written of the session is not kept either: the handler that
             // runs next for the event, here or elsewhere, makes these changes again.
             event.session = client.session().take_stored();
+            event.redelivered |= client.was_given_back_begun();
             return Ending::Waits(event);
         }
         let handled = match event.kind {

@@ -140,7 +140,7 @@ impl Session {
     pub(crate) fn check_fence(&self) -> Result<(), Error> {
         let Some(Acknowledged { calls, epoch }) = &self.0.acknowledged else { return Ok(()) };
         if epoch.fence().is_over() {
-            calls.note_unhandled();
+            calls.note_unhandled(false);
             return Err(Error::Fenced);
         }
         Ok(())

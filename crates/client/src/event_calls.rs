@@ -26,6 +26,8 @@ pub struct EventCalls {
     has_entries: AtomicBool,
     /// A call was refused, as the epoch was over.
     was_fenced: AtomicBool,
+    /// The handler has given the event back, and has done something of it.
+    is_begun: AtomicBool,
     told: Mutex<Told>,
 }
 
@@ -59,8 +61,13 @@ impl EventCalls {
     /// The calls of the handler of an event that came from the gateway `own`.
     #[must_use]
     pub fn new(own: SocketAddrV4) -> Self {
-        let (has_entries, was_fenced) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { own, has_entries, was_fenced, told: Mutex::default() }
+        Self {
+            own,
+            has_entries: AtomicBool::new(false),
+            was_fenced: AtomicBool::new(false),
+            is_begun: AtomicBool::new(false),
+            told: Mutex::default(),
+        }
     }
 
     /// Whether the [`Fence`](super::worker::Fence) has refused a call of the handler: it has not said all that
@@ -70,9 +77,15 @@ impl EventCalls {
     }
 
     /// Notes that the handler has not said what it had to say, as if a call had been refused: the event is handled once
-    /// more.
-    pub fn note_unhandled(&self) {
+    /// more. `is_begun` says that the handler has done something of it.
+    pub fn note_unhandled(&self, is_begun: bool) {
+        self.is_begun.store(is_begun, Ordering::Release);
         self.note_fenced();
+    }
+
+    /// Whether the handler has given the event back, and has done something of it.
+    pub fn is_begun(&self) -> bool {
+        self.is_begun.load(Ordering::Acquire)
     }
 
     /// Notes that a call was refused.

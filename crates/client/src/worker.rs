@@ -237,8 +237,9 @@ impl WorkerHandle {
         self.link(gateway)?.tell_in_epoch(epoch, |out| encode_done(epoch, counts, out))
     }
 
-    /// Gives events of an epoch back that were not begun, as [`tell_done`](Self::tell_done) says
-    /// that others are done.
+    /// Gives events of an epoch back that were not finished, as [`tell_done`](Self::tell_done) says
+    /// that others are done. The first of each client may have been handled in part where it `is_begun`; the others were
+    /// not begun.
     ///
     /// # Errors
     /// When the call link is not attached to that epoch any more.
@@ -247,8 +248,10 @@ impl WorkerHandle {
         gateway: SocketAddrV4,
         epoch: u32,
         counts: EventCounts,
+        is_begun: bool,
     ) -> Result<(), Unreached> {
-        self.link(gateway)?.tell_in_epoch(epoch, |out| Command::Return { epoch, counts }.encode(out))
+        self.link(gateway)?
+            .tell_in_epoch(epoch, |out| Command::Return { epoch, counts, is_begun }.encode(out))
     }
 
     /// Gives each attached call link a sign of life. Waits for nothing, and may be called from a

@@ -1,5 +1,5 @@
 //! `status --register-address`: a cluster on any host, as its gateways see it: gateways × workers, what is not finished,
-//! and what keeps it from its work.
+//! what keeps it from its work, and what is to be mended.
 //!
 //! The status is 0 if the cluster can do its work, and 1 if not: no gateway is listed, one does not answer, has no
 //! worker, or has another problem.
@@ -36,7 +36,8 @@ pub(crate) async fn look(inspector: &Inspector, access: &Access, json: bool) -> 
     if json {
         let ready = view.problems.is_empty();
         let gateways: Vec<_> = view.reports().collect();
-        let all = json!({"ready": ready, "gateways": gateways, "problems": view.problems});
+        let all =
+            json!({"ready": ready, "gateways": gateways, "problems": view.problems, "notices": view.notices});
         seen.notes.push(all.to_string());
         return seen;
     }
@@ -46,9 +47,13 @@ pub(crate) async fn look(inspector: &Inspector, access: &Access, json: bool) -> 
         seen.lines.push(String::new());
         seen.lines.extend(workers(view.reports()).lines(None));
     }
-    if !view.problems.is_empty() {
-        seen.notes.extend([String::new(), "The cluster cannot do its work:".to_owned()]);
-        seen.notes.extend(view.problems.iter().map(|problem| format!("  {}", text(problem))));
+    for (head, sentences) in
+        [("The cluster cannot do its work:", &view.problems), ("Notices:", &view.notices)]
+    {
+        if !sentences.is_empty() {
+            seen.notes.extend([String::new(), head.to_owned()]);
+            seen.notes.extend(sentences.iter().map(|sentence| format!("  {}", text(sentence))));
+        }
     }
     seen
 }

@@ -11,7 +11,7 @@ use gatewayworker_daemon::LogFormat;
 use crate::cluster_dirs::ClusterDirs;
 use crate::console::conclude;
 use crate::running_cluster::{NothingRuns, RunningCluster};
-use crate::start::{self, StartFlags};
+use crate::start::{self, RunsChat, StartFlags};
 
 /// The flags of `stop`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,15 @@ pub struct RestartFlags {
     /// Has no effect: a restart is graceful
     #[arg(short, long, hide = true)]
     graceful: bool,
+}
+
+impl RestartFlags {
+    /// As [`StartFlags::with_runs_chat`].
+    #[must_use]
+    pub fn with_runs_chat(mut self, runs_chat: RunsChat) -> Self {
+        self.start = self.start.with_runs_chat(runs_chat);
+        self
+    }
 }
 
 /// The flags of `reload`.
@@ -105,7 +114,13 @@ fn stop_to_start_again(flags: &mut StartFlags, foreground: bool) -> anyhow::Resu
     flags.dirs.config_dir = flags.dirs.config_dir.take().or(path(was.config_dir));
     let programs = was.programs;
     flags.register = flags.register.take().or(path(programs.register));
-    flags.businessworker = flags.businessworker.take().or(path(programs.businessworker));
+    // Flags of a worker ask for one.
+    let is_worker_wanted = [&flags.federation, &flags.cluster_name].into_iter().any(Option::is_some)
+        || flags.businessworker.is_some();
+    flags.no_worker |= was.no_worker && !is_worker_wanted;
+    if !flags.no_worker {
+        flags.businessworker = flags.businessworker.take().or(path(programs.businessworker));
+    }
     flags.gateway = flags.gateway.take().or(path(programs.gateway));
     flags.log_format = flags.log_format.or(LogFormat::from_str(&was.log_format, true).ok());
     flags.log_file = flags.log_file.take().or(path(was.log_file));

@@ -55,7 +55,7 @@ pub use closes::{ClosesFlags, run as closes};
 pub use commands::{ReloadFlags, RestartFlags, StopFlags, reload, restart, stop};
 pub use connections::{ConnectionsFlags, run as connections};
 pub use groups::{GroupsFlags, run as groups};
-pub use start::{StartFlags, run as start};
+pub use start::{RunsChat, StartFlags, run as start};
 #[cfg(unix)]
 pub use status::{StatusFlags, run as status};
 pub use token::{TokenFlags, run as token};

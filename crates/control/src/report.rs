@@ -27,6 +27,9 @@ pub(crate) struct ClusterReport {
     pub(crate) log_lines_dropped: u64,
     #[serde(flatten)]
     pub(crate) programs: Programs,
+    /// It has no worker of its own: others run theirs.
+    #[serde(default)]
+    pub(crate) no_worker: bool,
     /// The page for operators; `None` where it is off.
     #[serde(default)]
     pub(crate) page: Option<PageReport>,

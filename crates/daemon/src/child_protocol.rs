@@ -70,6 +70,10 @@ pub enum SupervisorMessage {
     },
 }
 
+/// How the problem of a gateway begins that has no worker. A supervisor that starts no worker does not wait for the end of
+/// it.
+pub const NO_WORKER: &str = "the gateway has no worker";
+
 /// What a daemon says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChildStatus {

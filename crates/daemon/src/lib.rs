@@ -17,6 +17,7 @@
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for; [`ProcessUsage`]: processor time and memory,
 //! - [`serve_http`], [`serve_on_thread`]: HTTP connections with limits; a thread of their own,
+//! - [`https_client_config`]: whose certificates HTTP clients of a daemon accept,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
 //!
 //! It knows no daemon, and nothing of the protocol between them. Its errors are for people: each says in one line
@@ -25,6 +26,7 @@
 mod accept;
 mod address;
 pub mod child_protocol;
+mod client_tls;
 mod config;
 mod counter;
 mod environment;
@@ -59,6 +61,7 @@ mod watched_loops;
 
 pub use accept::{accept_loop, accept_unix_links};
 pub use address::{AddressError, bind, bind_as, check_address, resolve};
+pub use client_tls::{ClientTlsError, http_client_config, https_client_config};
 pub use config::{CommonFlags, ConfigError, load, load_with_former_keys, take_negative_numbers};
 pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
@@ -73,7 +76,7 @@ pub use line_writer::LineWriter;
 pub use link_tls_flags::LinkTlsFlags;
 pub use listener_source::{BindError, ListenerError, ListenerSource};
 pub use lists::one_or_many;
-pub use logging::{Log, LogError, LogFormat, wants_colour};
+pub use logging::{Log, LogError, LogFormat, log_time, wants_colour};
 pub use operator::{Operator, Reload, ReloadRequest};
 pub use process_usage::ProcessUsage;
 pub use run::{Runtime, run};

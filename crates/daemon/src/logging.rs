@@ -33,6 +33,14 @@ pub enum LogFormat {
     Json,
 }
 
+/// Returns the current time as log lines have it: `2026-01-31T13:05:59.123456Z`. It is empty where the clock is out of
+/// range.
+pub fn log_time() -> String {
+    let mut time = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
+}
+
 impl LogFormat {
     /// Returns its name on the command line.
     pub fn name(self) -> &'static str {
@@ -44,9 +52,7 @@ impl LogFormat {
 
     /// Makes a log line with the current time, without colour; it ends with `\n`.
     pub fn line(self, level: Level, message: &str) -> Vec<u8> {
-        let mut time = String::new();
-        // It stays empty where the clock is out of range.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        let time = log_time();
         match self {
             Self::Text => format!("{time} {level:>5} {message}\n").into_bytes(),
             Self::Json => {

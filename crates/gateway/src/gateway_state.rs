@@ -33,8 +33,10 @@ use crate::limit_counts::LimitCounts;
 use crate::link_counts::LinkCounts;
 use crate::listener::Listener;
 use crate::logs::Logs;
+use crate::lost_counts::LostCounts;
 use crate::padded::Padded;
 use crate::presence::Presence;
+use crate::resume_token::TokenKey;
 use crate::shard::message::ShardMessage;
 use crate::token_counts::TokenCounts;
 use crate::workers::{WorkerLink, Workers};
@@ -96,6 +98,10 @@ pub(crate) struct GatewayState {
     /// What says what tokens of clients are worth, where clients are asked for them.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     pub(crate) token_counts: TokenCounts,
+    /// With what the tokens are made by which clients come back.
+    pub(crate) token_key: TokenKey,
+    /// How many clients could not come back.
+    pub(crate) lost_counts: LostCounts,
     /// The limits of commands, which all shards share.
     pub(crate) membership_limits: MembershipLimits,
     /// The permits of connections over a limit that wait for their request to be rejected.
@@ -154,6 +160,8 @@ impl GatewayState {
             limits: LimitCounts::default(),
             authenticator: None,
             token_counts: TokenCounts::default(),
+            token_key: TokenKey::new(&config.secret_key),
+            lost_counts: LostCounts::default(),
             membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: Padded::default(),

@@ -24,7 +24,7 @@ use crate::core::inspect::{
     connection_id,
 };
 use crate::gateway_state::{GatewayState, MAX_INSPECTIONS};
-use crate::problem::problem;
+use crate::problem::{notices, problems};
 use crate::shard::{Core, ShardMessage};
 use crate::workers::WorkerLink;
 
@@ -130,7 +130,8 @@ async fn gateway(state: &GatewayState, now_ms: u64) -> Result<GatewayReport, Sha
             .map(|(url, open)| ListenerReport { url: url.clone(), clients: open.connections() as u64 })
             .collect(),
         stats: state.stats().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        problems: problem(state.workers.len(), &state.registers).into_iter().collect(),
+        problems: problems(state),
+        notices: notices(state),
         registers: registers
             .iter()
             .map(|address| RegisterReport {

@@ -230,6 +230,7 @@ impl BusyShard {
                 let permit = ConnectionPermit::acquire(&listener).expect("there is one for each");
                 let socket = crate::socket::Socket::Plain(into(&sink));
                 shard.insert(NewClient {
+                    resume: None,
                     connection_id,
                     seq: connection_id.into(),
                     address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),

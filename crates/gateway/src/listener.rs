@@ -70,6 +70,7 @@ impl Listener {
             outbox_bytes: config.outbox_bytes,
             slow_consumer: config.slow_consumer,
             rate_limits: config.rate_limits(),
+            resume: config.resume_policy(),
         };
         // Only WebSocket has ping frames: other protocols send the data.
         if !(config.ping_frame && policy.is_websocket()) {

@@ -241,6 +241,25 @@ impl GatewayMetrics {
         );
     }
 
+    fn read_resumption(&self, into: &mut Families) {
+        into.counter(
+            "gatewayworker_detached_total",
+            "Cuts of connections whose clients may come back (resume).",
+            self.sum(|counters| counters.detached.get()),
+        );
+        into.counter(
+            "gatewayworker_resumed_total",
+            "Clients that have come back, also those whose old connection still stood.",
+            self.sum(|counters| counters.resumed.get()),
+        );
+        into.counters(
+            "gatewayworker_resume_lost_total",
+            "Clients that could not come back, by reason.",
+            "reason",
+            self.shared.lost_counts.by_reason(),
+        );
+    }
+
     fn read_certificates(&self, into: &mut Families) {
         let ends = self.shared.open_listeners().iter().filter_map(|(url, listener)| {
             Some((url.clone(), listener.certificate.as_ref()?.not_after()? as f64))
@@ -262,7 +281,7 @@ impl GatewayMetrics {
             );
         }
         let Some(gauges) = self.ask_shards().await else { return };
-        let ShardGauges { outbox_bytes, uids, groups, admissions, paused_ms } = gauges;
+        let ShardGauges { outbox_bytes, uids, groups, admissions, detached, kept_bytes, paused_ms } = gauges;
         let shared = &self.shared;
         let connections: usize =
             self.shared.open_listeners().iter().map(|(_, listener)| listener.own_limit.count()).sum();
@@ -280,6 +299,16 @@ impl GatewayMetrics {
                 ("worker", for_worker),
                 ("admission", admissions),
             ],
+        );
+        into.gauge(
+            "gatewayworker_detached_clients",
+            "Clients whose connection is cut and that may come back (resume).",
+            detached,
+        );
+        into.gauge(
+            "gatewayworker_resume_bytes",
+            "Bytes that are kept for clients that may come back, and what it costs to hold them.",
+            kept_bytes,
         );
         into.gauge("gatewayworker_uids", "Uids with clients, counted once on each shard.", uids);
         into.gauge("gatewayworker_groups", "Groups with members, counted once on each shard.", groups);
@@ -302,6 +331,7 @@ impl Source for GatewayMetrics {
         self.read_workers(into);
         self.read_interest(into);
         self.read_presence(into);
+        self.read_resumption(into);
         self.read_certificates(into);
         self.read_shards(into).await;
     }

@@ -13,7 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::TlsSocket;
+use crate::tls::{TlsSession, TlsSocket};
 
 /// A client's connection.
 #[derive(Debug)]
@@ -32,7 +32,42 @@ pub(crate) struct ReadOutcome {
     pub(crate) more: bool,
 }
 
+/// A client's connection that no thread's selector watches: on its way from one shard to another.
+pub(crate) struct DetachedSocket {
+    tcp: std::net::TcpStream,
+    tls: Option<TlsSession>,
+}
+
+impl DetachedSocket {
+    /// Has the connection watched by this thread.
+    ///
+    /// # Errors
+    /// When the system fails.
+    pub(crate) fn attach(self) -> io::Result<Socket> {
+        let tcp = TcpStream::from_std(self.tcp)?;
+        Ok(match self.tls {
+            None => Socket::Plain(tcp),
+            Some(session) => Socket::Tls(Box::new(TlsSocket::of_parts(tcp, session))),
+        })
+    }
+}
+
 impl Socket {
+    /// Takes the connection off this thread, to be given to another one.
+    ///
+    /// # Errors
+    /// When the system fails.
+    pub(crate) fn detach(self) -> io::Result<DetachedSocket> {
+        let (tcp, tls) = match self {
+            Self::Plain(tcp) => (tcp, None),
+            Self::Tls(tls) => {
+                let (tcp, session) = tls.into_parts();
+                (tcp, Some(session))
+            }
+        };
+        Ok(DetachedSocket { tcp: tcp.into_std()?, tls })
+    }
+
     /// Returns the TCP connection, whose readiness is the socket's.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {

@@ -38,6 +38,10 @@ pub const TRY_AGAIN_LATER: u16 = 1013;
 /// (RFC 6455): the number follows the 401 of HTTP.
 pub const TOKEN_EXPIRED: u16 = 4401;
 
+/// Another connection of the same client is newer: this one is an old attempt, or a second copy of the client (subprotocol
+/// `gw.1`).
+pub const SUPERSEDED: u16 = 4409;
+
 /// Whether an endpoint may send this close code: RFC 6455, section 7.4, and the codes that have
 /// been registered since.
 pub fn may_close_with(code: u16) -> bool {

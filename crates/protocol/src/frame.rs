@@ -31,7 +31,8 @@ pub const FLAG_BINARY: u8 = 0x04;
 /// Flag bit 3, ours: the gateway waits for the worker to admit or refuse this client.
 pub const FLAG_ASKS: u8 = 0x08;
 /// Flag bit 4, ours: the event was given to a worker before, which may have handled it. Only a worker
-/// that lists `acknowledged-events` among its features gets such an event.
+/// that lists `acknowledged-events` among its features gets such an event. On RETURN, that the first event of each
+/// client is such a one from now on.
 pub const FLAG_REDELIVERED: u8 = 0x10;
 /// Flag bit 5, ours: a [`TraceContext`](crate::TraceContext) stands in front of the body. Only a worker that
 /// lists `trace-context` among its features gets such an event.

@@ -183,6 +183,8 @@ pub struct GatewayReport {
     pub stats: BTreeMap<String, u64>,
     /// What keeps it from its work, each a sentence that says what to do.
     pub problems: Vec<String>,
+    /// What an operator has to mend though it does its work, each a sentence.
+    pub notices: Vec<String>,
     /// The registers that it announces itself to.
     pub registers: Vec<RegisterReport>,
     /// The workers that are linked, by their keys.

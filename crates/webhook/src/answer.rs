@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use gatewayworker_businessworker::Admission;
 use gatewayworker_client::OutMessage;
-use gatewayworker_client::calls::{self, Call, CallError, Kind};
+use gatewayworker_client::calls::{self, Call, CallError, CheckedCall, Kind};
 use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,15 +22,10 @@ pub(crate) struct Answer {
     /// The changes to the session: null takes a value out.
     pub(crate) session: Map<String, Value>,
     /// The calls to make, in order.
-    pub(crate) calls: Vec<AnswerCall>,
+    pub(crate) calls: Vec<CheckedCall>,
 }
 
-/// One call.
-#[derive(Debug)]
-pub(crate) struct AnswerCall {
-    pub(crate) call: &'static Call,
-    params: BTreeMap<String, Box<RawValue>>,
-}
+type CallParams = BTreeMap<String, Box<RawValue>>;
 
 /// Why an answer makes no sense. It has no effect then.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +36,9 @@ pub(crate) enum AnswerError {
     #[error("the answer has {count} calls, and events.max_calls = {limit}")]
     TooManyCalls { count: usize, limit: usize },
     #[error("{0}")]
-    Call(#[from] CallError),
+    UnknownCall(CallError),
+    #[error("the call {call}: {error}")]
+    Params { call: &'static str, error: Box<CallError> },
     #[error(
         "the call {0} is a question, and answers of events are not asked for anything: ask over HTTP push (http.listen)"
     )]
@@ -65,15 +62,17 @@ struct AdmissionForm {
 #[derive(Deserialize)]
 struct CallForm {
     call: String,
-    params: Option<BTreeMap<String, Box<RawValue>>>,
+    params: Option<CallParams>,
 }
 
 impl Answer {
-    /// Reads the body of an answer, which may have `max_calls` calls. An empty body wants nothing.
+    /// Reads the body of an answer to an event of `client_id`, which may have `max_calls` calls. An empty body wants
+    /// nothing.
     ///
     /// # Errors
-    /// When it is not JSON of that form, has too many calls, a call that does not exist, or a question.
-    pub(crate) fn read(body: &Bytes, max_calls: usize) -> Result<Self, AnswerError> {
+    /// When it is not JSON of that form, has too many calls, a call that does not exist or has wrong params, or a
+    /// question.
+    pub(crate) fn read(body: &Bytes, max_calls: usize, client_id: &str) -> Result<Self, AnswerError> {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
@@ -85,7 +84,7 @@ impl Answer {
         Ok(Self {
             admission: admission.map(AdmissionForm::read).transpose()?,
             session: session.unwrap_or_default(),
-            calls: calls.into_iter().map(CallForm::read).collect::<Result<_, _>>()?,
+            calls: calls.into_iter().map(|call| call.read(client_id)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -107,28 +106,27 @@ impl AdmissionForm {
 }
 
 impl CallForm {
-    fn read(self) -> Result<AnswerCall, AnswerError> {
-        let call = calls::find(&self.call)
-            .ok_or_else(|| CallError::UnknownCall(self.call.chars().take(64).collect()))?;
+    fn read(self, client_id: &str) -> Result<CheckedCall, AnswerError> {
+        let unknown = || CallError::UnknownCall(self.call.chars().take(64).collect());
+        let call = calls::find(&self.call).ok_or_else(|| AnswerError::UnknownCall(unknown()))?;
         if call.answer != calls::Answer::Delivery {
             return Err(AnswerError::Question(call.name));
         }
-        Ok(AnswerCall { call, params: self.params.unwrap_or_default() })
+        let params = with_own_client(call, self.params.unwrap_or_default(), client_id);
+        call.check(params).map_err(|error| AnswerError::Params { call: call.name, error: error.into() })
     }
 }
 
-impl AnswerCall {
-    /// Returns the params. A call that needs a client and names none is about `client_id`, the event's own.
-    pub(crate) fn params(mut self, client_id: &str) -> BTreeMap<String, Box<RawValue>> {
-        let needs = self.call.params.iter().find(|param| param.required && param.kind == Kind::ClientId);
-        if let Some(param) = needs
-            && self.params.get(param.name).is_none_or(|given| given.get() == "null")
-            && let Ok(own) = serde_json::value::to_raw_value(client_id)
-        {
-            self.params.insert(param.name.to_owned(), own);
-        }
-        self.params
+/// Returns the params. A call that needs a client and names none is about `client_id`, the event's own.
+fn with_own_client(call: &Call, mut params: CallParams, client_id: &str) -> CallParams {
+    let needs = call.params.iter().find(|param| param.required && param.kind == Kind::ClientId);
+    if let Some(param) = needs
+        && params.get(param.name).is_none_or(|given| given.get() == "null")
+        && let Ok(own) = serde_json::value::to_raw_value(client_id)
+    {
+        params.insert(param.name.to_owned(), own);
     }
+    params
 }
 
 #[cfg(test)]
@@ -137,8 +135,10 @@ mod tests {
 
     use super::*;
 
+    const OWN: &str = "7f00000108fc00000001";
+
     fn read(answer: Value) -> Result<Answer, AnswerError> {
-        Answer::read(&answer.to_string().into(), 3)
+        Answer::read(&answer.to_string().into(), 3, OWN)
     }
 
     fn error(answer: Value) -> String {
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn an_empty_body_wants_nothing() {
         for body in ["", " \r\n", "{}", r#"{"session": null, "calls": null, "of a later version": [1]}"#] {
-            let answer = Answer::read(&Bytes::from_static(body.as_bytes()), 3).unwrap();
+            let answer = Answer::read(&Bytes::from_static(body.as_bytes()), 3, OWN).unwrap();
             assert!(answer.admission.is_none() && answer.session.is_empty() && answer.calls.is_empty());
         }
     }
@@ -182,7 +182,7 @@ mod tests {
             let error = error(answer.clone());
             assert!(error.starts_with("the answer is not of the form"), "{answer}: {error}");
         }
-        assert!(Answer::read(&Bytes::from_static(b"<html>"), 3).is_err());
+        assert!(Answer::read(&Bytes::from_static(b"<html>"), 3, OWN).is_err());
     }
 
     /// Whether an answer is one that `/openapi.json` describes.
@@ -222,8 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn one_call_with_wrong_params_is_an_error_of_the_answer() {
+        let wrong = |params: Value| {
+            let call = json!({"call": "send_to_all", "params": {"message": "x"}});
+            error(json!({"calls": [call, {"call": "join_group", "params": params}]}))
+        };
+        assert_eq!(wrong(json!({})), "the call join_group: param `group`: is missing");
+        assert!(wrong(json!({"group": ""})).starts_with("the call join_group: param `group`: "));
+        assert!(wrong(json!({"group": "a", "client_id": "7f"})).contains("`client_id`"));
+        assert!(wrong(json!({"grop": "a"})).contains("`grop`: there is none of that name"));
+    }
+
+    #[test]
     fn too_many_calls_are_an_error() {
-        let calls = |count| json!({ "calls": vec![json!({"call": "send_to_all"}); count] });
+        let call = json!({"call": "send_to_all", "params": {"message": "x"}});
+        let calls = |count| json!({ "calls": vec![call.clone(); count] });
         assert_eq!(read(calls(3)).unwrap().calls.len(), 3);
         assert_eq!(error(calls(4)), "the answer has 4 calls, and events.max_calls = 3");
     }
@@ -231,10 +244,11 @@ mod tests {
     #[test]
     fn a_call_that_names_no_client_is_about_the_events_own() {
         let params = |call: Value| {
-            let call = read(json!({ "calls": [call] })).unwrap().calls.remove(0);
-            serde_json::to_value(call.params("7f00000108fc00000001")).unwrap()
+            let form: CallForm = serde_json::from_value(call).unwrap();
+            let call = calls::find(&form.call).unwrap();
+            serde_json::to_value(with_own_client(call, form.params.unwrap(), OWN)).unwrap()
         };
-        let own = json!({"client_id": "7f00000108fc00000001", "group": "hall"});
+        let own = json!({"client_id": OWN, "group": "hall"});
         assert_eq!(params(json!({"call": "join_group", "params": {"group": "hall"}})), own);
         assert_eq!(
             params(json!({"call": "join_group", "params": {"client_id": null, "group": "hall"}})),

@@ -10,7 +10,7 @@ use gatewayworker_net::Backoff;
 /// The pause before the first probe. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause between two probes.
+/// The longest pause between two probes, unless the backend says how long it wants to be left alone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the event of a failed probe leaves the next one to others, in milliseconds: it may be the event itself that
@@ -83,27 +83,29 @@ impl Backends {
         self.all[backend].take().map(|away| away.since_ms)
     }
 
-    /// Notes at `now_ms` that a backend is away; `jitter` from 0.0 to 1.0 spreads the probes of several workers. Returns
-    /// whether that is news.
+    /// Notes at `now_ms` that a backend is away, and wants to be left alone for `retry_after`; `jitter` from 0.0 to 1.0 spreads
+    /// the probes of several workers. Returns whether that is news.
     pub(crate) fn note_away(
         &mut self,
         backend: usize,
         is_probe: bool,
         now_ms: u64,
         jitter: f64,
+        retry_after: Duration,
         why: String,
     ) -> bool {
+        let pause_ms = |pauses: &mut Backoff| pause_ms(pauses, jitter).max(retry_after.as_millis() as u64);
         match &mut self.all[backend] {
             known @ None => {
                 let mut pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-                let probe_at_ms = now_ms + pause_ms(&mut pauses, jitter);
+                let probe_at_ms = now_ms + pause_ms(&mut pauses);
                 *known = Some(Away { since_ms: now_ms, why, pauses, probe_at_ms, is_probed: false });
                 true
             }
             Some(away) => {
                 // Requests that were on their way when the first one failed say nothing new.
                 if is_probe {
-                    away.probe_at_ms = now_ms + pause_ms(&mut away.pauses, jitter);
+                    away.probe_at_ms = now_ms + pause_ms(&mut away.pauses);
                     away.is_probed = false;
                     away.why = why;
                 }
@@ -143,7 +145,18 @@ mod tests {
     const PROBE: fn(usize) -> Choice = |backend| Choice::Send { backend, is_probe: true };
 
     fn away(backends: &mut Backends, backend: usize, is_probe: bool, now_ms: u64) -> bool {
-        backends.note_away(backend, is_probe, now_ms, 1.0, "refused".into())
+        away_for(backends, backend, is_probe, now_ms, 0)
+    }
+
+    fn away_for(
+        backends: &mut Backends,
+        backend: usize,
+        is_probe: bool,
+        now_ms: u64,
+        retry_after_s: u64,
+    ) -> bool {
+        let retry_after = Duration::from_secs(retry_after_s);
+        backends.note_away(backend, is_probe, now_ms, 1.0, retry_after, "refused".into())
     }
 
     #[test]
@@ -198,6 +211,19 @@ mod tests {
         for _ in 0..100 {
             assert_eq!([0.0, 1.0].map(|jitter| pause_ms(&mut away.pauses, jitter)), [1_500, 2_000]);
         }
+    }
+
+    #[test]
+    fn a_backend_that_says_when_it_is_back_is_not_probed_before() {
+        let mut backends = Backends::new(2);
+        away_for(&mut backends, 0, false, 0, 7);
+        assert_eq!([backends.choose(6_999, false), backends.choose(6_999, false)], [SEND(1), SEND(1)]);
+        assert_eq!(backends.choose(7_000, false), PROBE(0));
+        away_for(&mut backends, 0, true, 7_000, 1);
+        away(&mut backends, 1, false, 7_000);
+        assert_eq!(backends.choose(7_000, false), Choice::Wait { until_ms: Some(7_100) }, "the other one");
+        assert_eq!(backends.choose(7_100, false), PROBE(1));
+        assert_eq!(backends.choose(7_100, false), Choice::Wait { until_ms: Some(8_000) });
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(crate) enum Delivered {
     Answered(Answer),
     /// It has failed; this says why.
     Failed(String),
-    /// The worker stops, and the event had to wait.
-    Stopped,
+    /// The worker stops, and the event had to wait. `was_sent` says that a backend may have handled it.
+    Stopped { was_sent: bool },
 }
 
 /// A request on its way to a backend. Dropped without a report, it was given up.
@@ -99,6 +99,7 @@ impl Delivery {
         let mut stopped = std::pin::pin!(stopped);
         let mut tries = Tries::new(self.max_deliveries, self.retry_delay_ms);
         let mut failed_last = false;
+        let mut was_sent = false;
         loop {
             let next = {
                 let waiting = self.stats.waiting();
@@ -110,10 +111,10 @@ impl Delivery {
                 let (_permit, sending) = tokio::select! {
                     biased;
                     turn = turn => turn,
-                    () = &mut stopped => return Delivered::Stopped,
+                    () = &mut stopped => return Delivered::Stopped { was_sent },
                 };
                 drop(waiting);
-                self.try_once(event, &mut tries, sending).await
+                self.try_once(event, &mut tries, sending, &mut was_sent).await
             };
             failed_last = matches!(next, Next::Wait);
             match next {
@@ -124,7 +125,7 @@ impl Delivery {
                     let _waiting = self.stats.waiting();
                     tokio::select! {
                         () = sleep(Duration::from_millis(ms)) => {}
-                        () = &mut stopped => return Delivered::Stopped,
+                        () = &mut stopped => return Delivered::Stopped { was_sent },
                     }
                 }
             }
@@ -169,8 +170,14 @@ impl Delivery {
         }
     }
 
-    /// Sends an event once. Returns what is next.
-    async fn try_once(&self, event: &Event, tries: &mut Tries, sending: Sending<'_>) -> Next {
+    /// Sends an event once, and notes whether the backend may have received it. Returns what is next.
+    async fn try_once(
+        &self,
+        event: &Event,
+        tries: &mut Tries,
+        sending: Sending<'_>,
+        was_sent: &mut bool,
+    ) -> Next {
         let body = event.body(tries.number());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let signature = self.signer.sign(now.as_secs(), &body);
@@ -180,18 +187,20 @@ impl Delivery {
             let url = &self.urls[sending.backend];
             self.requests.send(url, &event.id, signature.as_deref(), body).await
         };
+        *was_sent |= !matches!(received, Received::Unreachable(_));
         if matches!(received, Received::TimedOut) {
             self.stats.discarded.count();
         }
-        let (outcome, meaning) = received.judge(self.max_calls);
+        let (outcome, meaning) = received.judge(self.max_calls, &event.client_id);
         self.stats.request_ended(outcome, began.elapsed());
         let why = meaning.why().unwrap_or_default().to_owned();
+        let retry_after = meaning.retry_after();
         if outcome != Outcome::Answered {
             debug!(id = event.id, number = tries.number(), why, "a request with an event was of no use");
         }
         let answers = self.backends().answers();
         let next = tries.next(meaning, answers, rand::random());
-        sending.report(outcome, &next, why);
+        sending.report(outcome, &next, retry_after, why);
         next
     }
 
@@ -205,8 +214,9 @@ impl Delivery {
 }
 
 impl Sending<'_> {
-    /// Notes how the request has ended, and why it was of no use, if it was not.
-    fn report(mut self, outcome: Outcome, next: &Next, why: String) {
+    /// Notes how the request has ended, how long the backend wants to be left alone, and why the request was of no use, if it
+    /// was not.
+    fn report(mut self, outcome: Outcome, next: &Next, retry_after: Duration, why: String) {
         self.is_reported = true;
         let Self { delivery, backend, is_probe, .. } = self;
         let (stats, url) = (&delivery.stats, &delivery.urls[backend]);
@@ -216,7 +226,7 @@ impl Sending<'_> {
         if outcome == Outcome::TimedOut {
             // It is no answer. A backend that is away stays away, and one that is slow is not.
             if is_probe {
-                backends.note_away(backend, is_probe, now_ms, rand::random(), why);
+                backends.note_away(backend, is_probe, now_ms, rand::random(), retry_after, why);
             }
         } else if outcome != Outcome::Away {
             if let Some(since_ms) = backends.note_answer(backend) {
@@ -227,7 +237,7 @@ impl Sending<'_> {
             }
         } else if is_probe || !matches!(next, Next::AtOnce) {
             // A connection that ends under its first event says nothing: it may have been kept for too long.
-            if backends.note_away(backend, is_probe, now_ms, rand::random(), why.clone()) {
+            if backends.note_away(backend, is_probe, now_ms, rand::random(), retry_after, why.clone()) {
                 stats.away.fetch_add(1, Ordering::Relaxed);
                 warn!(url = shown(url), why, "the backend is away: events wait until it answers");
             }

@@ -16,6 +16,7 @@ pub(crate) struct Event {
     /// Its id, the same each time that it is sent.
     pub(crate) id: String,
     pub(crate) name: EventName,
+    pub(crate) client_id: String,
     /// Everything but the number of the try.
     json: Vec<u8>,
 }
@@ -35,7 +36,7 @@ pub(crate) enum Kind<'a> {
 struct Form<'a> {
     event: &'static str,
     id: &'a str,
-    client_id: String,
+    client_id: &'a str,
     /// `None` where the gateway does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<Option<&'a str>>,
@@ -128,7 +129,7 @@ impl Event {
         let mut form = Form {
             event: name.as_str(),
             id: &id,
-            client_id: about.client_id,
+            client_id: &about.client_id,
             session,
             session_error,
             redelivered: about.redelivered,
@@ -156,7 +157,7 @@ impl Event {
             }
         }
         let json = serde_json::to_vec(&form)?;
-        Ok(Self { id, name, json })
+        Ok(Self { id, name, client_id: about.client_id, json })
     }
 
     /// Returns the body of a try, counted from 1.

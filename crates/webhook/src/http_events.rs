@@ -12,6 +12,7 @@ use gatewayworker_businessworker::{
     Metrics, OnFailure, Problems, Result, Start,
 };
 use gatewayworker_client::calls::CallError;
+use gatewayworker_daemon::ClientTlsError;
 use gatewayworker_protocol::close_code::TRY_AGAIN_LATER;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -39,12 +40,13 @@ pub enum SetupError {
     /// A URL cannot be used.
     #[error("events.url: \"{0}\" is no URL of HTTP: write https://host/path")]
     Url(String),
-    /// TLS cannot be used.
-    #[error(
-        "events.url: TLS cannot be used: {0}: does the system have certificates? Debian's are in the package \
-         ca-certificates; SSL_CERT_FILE names a file of others"
-    )]
-    Tls(rustls::Error),
+    /// TLS cannot be used, as the system has no certificates, or `ca_file` has none that can be used.
+    #[error("events.{key}: {error}", key = tls_key(.error))]
+    Tls {
+        /// Why.
+        #[from]
+        error: ClientTlsError,
+    },
     /// There is no client for HTTP.
     #[error("events.url: no HTTP client: {0}")]
     Client(reqwest::Error),
@@ -69,11 +71,19 @@ enum Effect {
     NotHandled,
 }
 
+/// The setting that has to be changed where TLS cannot be used.
+fn tls_key(error: &ClientTlsError) -> &'static str {
+    match error {
+        ClientTlsError::File { .. } => "ca_file",
+        _ => "url",
+    }
+}
+
 impl HttpEvents {
     /// Events over HTTP as `config` says. When `shutdown` is cancelled, events that wait are given back to their gateways.
     ///
     /// # Errors
-    /// When a setting cannot work, or the system has no certificates to trust and a URL is `https`.
+    /// When a setting cannot work, or a URL is `https` and there are no certificates to trust.
     pub fn new(config: &EventsConfig, shutdown: CancellationToken) -> std::result::Result<Self, SetupError> {
         config.validate()?;
         if !config.is_on() {
@@ -120,13 +130,17 @@ impl HttpEvents {
         loop {
             match self.delivery.deliver(&event, may_stop).await {
                 Delivered::Answered(answer) => return Ok(self.apply(client, &event, answer).await),
+                // Somebody else sends it, and may have better luck.
+                Delivered::Failed(_) if client.check_fence().is_err() => return Ok(Effect::NotHandled),
                 Delivered::Failed(why) => {
                     self.log_failure(client, &event, &why);
                     return Ok(Effect::Failed);
                 }
-                Delivered::Stopped => {
+                Delivered::Stopped { was_sent } => {
                     sleep(BEFORE_GIVEN_BACK).await;
-                    if client.give_back() {
+                    // A backend that may have received it is told so by `redelivered`.
+                    let is_given_back = if was_sent { client.give_back_begun() } else { client.give_back() };
+                    if is_given_back {
                         return Ok(Effect::NotHandled);
                     }
                     may_stop = false;
@@ -152,13 +166,12 @@ impl HttpEvents {
             }
         }
         for call in answer.calls {
-            let name = call.call.name;
-            let params = call.params(&client.id().to_string());
-            let Err(error) = client.gateway().call(name, params).await else { continue };
+            let name = call.name();
+            let Err(error) = call.run(client.gateway()).await else { continue };
             match error {
                 // The worker handles the event once more, here or elsewhere.
                 CallError::Fenced(_) => return Effect::NotHandled,
-                CallError::BadParams(_) | CallError::UnknownCall(_) | CallError::TooLarge(_) => {
+                CallError::BadParams(_) | CallError::TooLarge(_) => {
                     self.stats.failed_calls.count();
                     self.log_failure(client, event, &format!("the call {name}: {error}"));
                     return Effect::Failed;
@@ -191,8 +204,13 @@ impl HttpEvents {
             self.stats.dropped.count();
             return Ok(());
         }
-        self.stats.closed.count();
-        client.close_with_code(TRY_AGAIN_LATER).await?;
+        // Fenced, the event is handled once more.
+        let delivery = client.close_with_code(TRY_AGAIN_LATER).await?;
+        match delivery.unreached.is_empty() {
+            true => self.stats.closed.count(),
+            // A gateway of the original that is not linked now.
+            false => self.stats.dropped.count(),
+        };
         Ok(())
     }
 

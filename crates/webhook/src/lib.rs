@@ -5,11 +5,12 @@
 //!
 //! - `event`: the event as JSON,
 //! - `delivery`: sends it, as often as it takes: `backends` says to which URL and when (which of them are away),
-//!   `tries` whether again, `signature` signs each try, and `request` is one try over the network,
+//!   `tries` whether again (`retry_after` reads what the backend wishes), `signature` signs each try, and `request` is one
+//!   try over the network,
 //! - `answer`: reads what the backend wants: an admission, changes to the session, calls,
 //! - `http_events`: does that, or what `on_failure` says.
 //!
-//! `backends`, `tries`, `event`, `answer` and `signature` are plain data: no sockets, and the time is an argument. `stats`
+//! `backends`, `tries`, `retry_after`, `event`, `answer` and `signature` are plain data: no sockets, and the time is an argument. `stats`
 //! counts. That the events of one client come one after the other is the worker's doing; nothing here reorders them.
 
 mod answer;
@@ -18,6 +19,7 @@ mod delivery;
 mod event;
 mod http_events;
 mod request;
+mod retry_after;
 mod signature;
 mod stats;
 mod tries;

@@ -3,22 +3,18 @@
 //! `delivery` calls [`Requests::send`]; what came of it is judged in `tries`. The only file here that knows of sockets.
 
 use std::error::Error;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_businessworker::EventsConfig;
-use gatewayworker_daemon::error_chain;
+use gatewayworker_daemon::{error_chain, http_client_config, https_client_config};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
-use rustls::ClientConfig;
-use rustls::crypto::ring;
-use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::SetupError;
 use crate::tries::Received;
+use crate::{SetupError, retry_after};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("gatewayworker-signature");
 const EVENT_ID: HeaderName = HeaderName::from_static("gatewayworker-event-id");
@@ -58,9 +54,9 @@ impl Requests {
             .pool_idle_timeout(KEPT);
         // A host without certificates, as an empty container is, has to be able to use HTTP.
         client = client.tls_backend_preconfigured(if urls.iter().any(|url| url.scheme() == "https") {
-            tls()?
+            https_client_config(config.ca_file.as_deref())?
         } else {
-            no_tls()?
+            http_client_config()?
         });
         let client = client.build().map_err(SetupError::Client)?;
         Ok(Self { client, timeout, max_response_bytes: config.max_response_bytes })
@@ -94,7 +90,8 @@ impl Requests {
     async fn read(&self, mut response: Response) -> Received {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after_s = retry_after.and_then(|value| value.trim().parse().ok());
+        let retry_after =
+            retry_after.map_or(Duration::ZERO, |text| retry_after::read(text, SystemTime::now()));
         let max = self.max_response_bytes;
         if response.content_length().is_some_and(|len| len > max as u64) {
             return Received::TooLarge;
@@ -104,27 +101,11 @@ impl Requests {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > max => return Received::TooLarge,
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Received::Answer { status, retry_after_s, body: body.freeze() },
+                Ok(None) => return Received::Answer { status, retry_after, body: body.freeze() },
                 Err(error) => return Received::Cut(error_chain(&error.without_url())),
             }
         }
     }
-}
-
-/// TLS that trusts the certificates of the system, and offers HTTP/2.
-fn tls() -> Result<ClientConfig, SetupError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(SetupError::Tls)?;
-    let mut config = builder.with_platform_verifier().map_err(SetupError::Tls)?.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// TLS that trusts nobody.
-fn no_tls() -> Result<ClientConfig, SetupError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(SetupError::Tls)?;
-    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
 /// Returns what a request without an answer has come to.

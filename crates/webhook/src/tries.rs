@@ -13,9 +13,6 @@ use crate::answer::Answer;
 /// The longest pause before an event is sent again.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// The longest `Retry-After` that is honoured, in seconds.
-const LONGEST_RETRY_AFTER_S: u64 = 30;
-
 /// How often an event may find its backend away while the backend answers others between: then the event itself is taken
 /// to end the backend. One that waits through a deploy does not come near: a backend that is away answers nobody.
 const MAX_AWAYS_AMONG_ANSWERS: u32 = 20;
@@ -23,8 +20,8 @@ const MAX_AWAYS_AMONG_ANSWERS: u32 = 20;
 /// What came of a request.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// A whole answer.
-    Answer { status: u16, retry_after_s: Option<u64>, body: Bytes },
+    /// A whole answer, with how long the backend wants to be left alone.
+    Answer { status: u16, retry_after: Duration, body: Bytes },
     /// No connection: refused, no such host, no TLS.
     Unreachable(String),
     /// The connection ended before an answer.
@@ -44,12 +41,12 @@ pub(crate) enum Received {
 pub(crate) enum Meaning {
     /// The event is done, and this is to be done for it.
     Answered(Answer),
-    /// The backend is away: the event waits.
-    Away(String),
+    /// The backend is away: the event waits. No request is to come before `retry_after` is over.
+    Away { why: String, retry_after: Duration },
     /// The connection has ended without an answer: kept ones do that, and a backend that ends.
     Reset(String),
-    /// The event is sent again, if it may; not before `retry_after_s` are over.
-    Again { why: String, retry_after_s: u64 },
+    /// The event is sent again, if it may; not before `retry_after` is over.
+    Again { why: String, retry_after: Duration },
     /// It makes no sense to send it again.
     Failed(String),
 }
@@ -77,20 +74,19 @@ impl Outcome {
 }
 
 impl Received {
-    /// Returns what it means. An answer may have `max_calls` calls.
-    pub(crate) fn judge(self, max_calls: usize) -> (Outcome, Meaning) {
-        let again = |why: String| Meaning::Again { why, retry_after_s: 0 };
+    /// Returns what it means for an event of `client_id`. An answer may have `max_calls` calls.
+    pub(crate) fn judge(self, max_calls: usize, client_id: &str) -> (Outcome, Meaning) {
+        let again = |why: String| Meaning::Again { why, retry_after: Duration::ZERO };
         match self {
-            Self::Answer { status: 200..=299, body, .. } => match Answer::read(&body, max_calls) {
+            Self::Answer { status: 200..=299, body, .. } => match Answer::read(&body, max_calls, client_id) {
                 Ok(answer) => (Outcome::Answered, Meaning::Answered(answer)),
                 Err(error) => (Outcome::Invalid, Meaning::Failed(error.to_string())),
             },
-            Self::Answer { status: status @ 502..=504, .. } => {
-                (Outcome::Away, Meaning::Away(format!("status {status}")))
+            Self::Answer { status: status @ 502..=504, retry_after, .. } => {
+                (Outcome::Away, Meaning::Away { why: format!("status {status}"), retry_after })
             }
-            Self::Answer { status: 429, retry_after_s, .. } => {
-                let retry_after_s = retry_after_s.unwrap_or_default().min(LONGEST_RETRY_AFTER_S);
-                (Outcome::Error, Meaning::Again { why: "status 429".into(), retry_after_s })
+            Self::Answer { status: 429, retry_after, .. } => {
+                (Outcome::Error, Meaning::Again { why: "status 429".into(), retry_after })
             }
             Self::Answer { status: status @ 500.., .. } => {
                 (Outcome::Error, again(format!("status {status}")))
@@ -102,7 +98,7 @@ impl Received {
                 )),
             ),
             Self::Answer { status, .. } => (Outcome::Rejected, Meaning::Failed(format!("status {status}"))),
-            Self::Unreachable(why) => (Outcome::Away, Meaning::Away(why)),
+            Self::Unreachable(why) => (Outcome::Away, Meaning::Away { why, retry_after: Duration::ZERO }),
             Self::Reset(why) => (Outcome::Away, Meaning::Reset(why)),
             Self::TimedOut => (Outcome::TimedOut, again("no whole answer within events.timeout_ms".into())),
             Self::Cut(why) => (Outcome::Error, again(format!("the answer was cut off: {why}"))),
@@ -122,7 +118,17 @@ impl Meaning {
     pub(crate) fn why(&self) -> Option<&str> {
         match self {
             Self::Answered(_) => None,
-            Self::Away(why) | Self::Reset(why) | Self::Failed(why) | Self::Again { why, .. } => Some(why),
+            Self::Reset(why) | Self::Failed(why) | Self::Away { why, .. } | Self::Again { why, .. } => {
+                Some(why)
+            }
+        }
+    }
+
+    /// Returns how long the backend wants to be left alone.
+    pub(crate) fn retry_after(&self) -> Duration {
+        match self {
+            Self::Away { retry_after, .. } | Self::Again { retry_after, .. } => *retry_after,
+            Self::Answered(_) | Self::Reset(_) | Self::Failed(_) => Duration::ZERO,
         }
     }
 }
@@ -192,7 +198,7 @@ impl Tries {
             Meaning::Answered(answer) => Next::Done(answer),
             Meaning::Failed(why) => Next::Fail(why),
             Meaning::Reset(_) if !std::mem::replace(&mut self.had_reset, true) => Next::AtOnce,
-            Meaning::Reset(ref why) | Meaning::Away(ref why) => {
+            Meaning::Reset(ref why) | Meaning::Away { ref why, .. } => {
                 let before = self.answers_at_away.replace(answers);
                 self.aways_among_answers += u32::from(before.is_some_and(|before| before < answers));
                 if self.aways_among_answers >= MAX_AWAYS_AMONG_ANSWERS {
@@ -202,16 +208,18 @@ impl Tries {
                 }
                 match (&meaning, self.aways_among_answers) {
                     // A backend that answers some and turns others away is busy: it is not asked again at once.
-                    (Meaning::Away(_), 1..) => Next::pause(self.busy_pauses.next_wait_at(jitter)),
+                    (Meaning::Away { retry_after, .. }, 1..) => {
+                        Next::pause(self.busy_pauses.next_wait_at(jitter).max(*retry_after))
+                    }
                     _ => Next::Wait,
                 }
             }
             Meaning::Again { why, .. } if self.number >= self.max => {
                 Next::Fail(format!("{why}, the last of events.max_deliveries = {} tries", self.max))
             }
-            Meaning::Again { retry_after_s, .. } => {
+            Meaning::Again { retry_after, .. } => {
                 self.number += 1;
-                Next::pause(self.pauses.next_wait_at(jitter).max(Duration::from_secs(retry_after_s)))
+                Next::pause(self.pauses.next_wait_at(jitter).max(retry_after))
             }
         }
     }
@@ -222,11 +230,15 @@ mod tests {
     use super::*;
 
     fn status(status: u16) -> Received {
-        Received::Answer { status, retry_after_s: None, body: Bytes::new() }
+        status_after(status, 0)
+    }
+
+    fn status_after(status: u16, retry_after_s: u64) -> Received {
+        Received::Answer { status, retry_after: Duration::from_secs(retry_after_s), body: Bytes::new() }
     }
 
     fn meaning(received: Received) -> Meaning {
-        received.judge(100).1
+        received.judge(100, "7f00000108fc00000001").1
     }
 
     #[test]
@@ -235,7 +247,7 @@ mod tests {
             assert!(matches!(meaning(status(done)), Meaning::Answered(_)), "{done}");
         }
         for away in [502, 503, 504] {
-            assert!(matches!(meaning(status(away)), Meaning::Away(_)), "{away}");
+            assert!(matches!(meaning(status(away)), Meaning::Away { .. }), "{away}");
         }
         for again in [429, 500, 501, 505, 599] {
             assert!(matches!(meaning(status(again)), Meaning::Again { .. }), "{again}");
@@ -248,9 +260,12 @@ mod tests {
     #[test]
     fn an_answer_that_makes_no_sense_is_not_asked_for_again() {
         let body = Bytes::from_static(b"<html>");
-        let garbage = Received::Answer { status: 200, retry_after_s: None, body };
+        let garbage = Received::Answer { status: 200, retry_after: Duration::ZERO, body };
         for received in [garbage, Received::TooLarge, Received::NotHttp("junk".into())] {
-            assert!(matches!(received.judge(100), (Outcome::Invalid, Meaning::Failed(_))));
+            assert!(matches!(
+                received.judge(100, "7f00000108fc00000001"),
+                (Outcome::Invalid, Meaning::Failed(_))
+            ));
         }
     }
 
@@ -283,14 +298,25 @@ mod tests {
 
     #[test]
     fn a_backend_says_when_it_wants_the_event_again() {
-        let pause = |retry_after_s| {
-            let received = Received::Answer { status: 429, retry_after_s, body: Bytes::new() };
-            match Tries::new(5, 200).next(meaning(received), 0, 1.0) {
-                Next::Pause { ms } => ms,
-                other => panic!("{other:?}"),
-            }
+        let pause = |retry_after_s| match Tries::new(5, 200).next(
+            meaning(status_after(429, retry_after_s)),
+            0,
+            1.0,
+        ) {
+            Next::Pause { ms } => ms,
+            other => panic!("{other:?}"),
         };
-        assert_eq!((pause(None), pause(Some(7)), pause(Some(3_600))), (200, 7_000, 30_000));
+        assert_eq!((pause(0), pause(7)), (200, 7_000));
+    }
+
+    #[test]
+    fn a_busy_backend_says_when_it_wants_the_event_again() {
+        let mut tries = Tries::new(5, 200);
+        let mut next = |answers| tries.next(meaning(status_after(503, 7)), answers, 1.0);
+        // The backend is away for all: `backends` waits so long.
+        assert!(matches!(next(0), Next::Wait));
+        // It answers others.
+        assert!(matches!(next(1), Next::Pause { ms: 7_000 }));
     }
 
     #[test]

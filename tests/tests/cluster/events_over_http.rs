@@ -1,11 +1,14 @@
 //! Events over HTTP: what a backend is sent, and what its answers do.
 
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Version};
 use axum::response::IntoResponse;
 use data_encoding::HEXLOWER;
 use gatewayworker::SecretKey;
-use gatewayworker_businessworker::{CancellationToken, EventName, EventsConfig};
-use gatewayworker_tests::{Application, Backend, Cluster, EVENTS_SECRET, Posted, TcpClient, WsClient, soon};
+use gatewayworker_businessworker::{CancellationToken, EventName, EventsConfig, Problems};
+use gatewayworker_tests::tls::Certificate;
+use gatewayworker_tests::{
+    Application, Backend, Cluster, EVENTS_SECRET, Posted, TcpClient, WsClient, eventually, soon,
+};
 use gatewayworker_webhook::HttpEvents;
 use ring::hmac;
 use serde_json::{Value, json};
@@ -190,4 +193,46 @@ async fn several_backends_take_turns() {
         assert_eq!(client.text().await, n.to_string());
     }
     assert_eq!(backends.each_ref().map(|backend| backend.received().len()), [5, 5]);
+}
+
+#[tokio::test]
+async fn over_https_http2_is_used_where_it_is_offered_and_an_own_authority_is_trusted_by_name() {
+    let certificate = Certificate::default();
+    certificate.renew_by_authority();
+    for (protocol, version) in [("h2", Version::HTTP_2), ("http/1.1", Version::HTTP_11)] {
+        let backend = Backend::answering(200, echo).await.over_tls(&certificate, protocol).await;
+        let mut config = backend.config();
+        config.url = vec![format!("https://localhost:{}/events", backend.address.port())];
+        config.ca_file = Some(certificate.authority());
+        let (cluster, _worker) = cluster_of(&config).await;
+        let mut client = WsClient::connect(cluster.listener()).await;
+        for text in ["one", "two"] {
+            client.send(text).await;
+            assert_eq!(client.text().await, text);
+        }
+        let versions: Vec<_> = backend.received().iter().map(|posted| posted.version).collect();
+        assert_eq!(versions, vec![version; versions.len()]);
+        assert!(versions.len() >= 3);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_with_a_certificate_of_nobody_known_is_away_and_a_missing_file_of_authorities_is_named() {
+    let certificate = Certificate::default();
+    certificate.renew_by_authority();
+    let backend = Backend::answering(200, echo).await.over_tls(&certificate, "h2").await;
+    let mut config = backend.config();
+    config.url = vec![format!("https://localhost:{}/events", backend.address.port())];
+    let cluster = Cluster::builder().workers(0).start().await;
+    let events = HttpEvents::new(&config, CancellationToken::new()).unwrap();
+    let (metrics, problems) = (Default::default(), Problems::default());
+    events.register(&metrics, &problems);
+    let _worker = cluster.start_application(events);
+    let _client = WsClient::connect(cluster.listener()).await;
+    eventually("the backend to count as away", async || format!("{problems:?}").contains("is away for"))
+        .await;
+    assert!(backend.received().is_empty());
+    config.ca_file = Some("/nowhere/ca.pem".into());
+    let error = HttpEvents::new(&config, CancellationToken::new()).unwrap_err().to_string();
+    assert!(error.starts_with("events.ca_file: /nowhere/ca.pem: "), "{error}");
 }

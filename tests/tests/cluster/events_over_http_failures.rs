@@ -1,17 +1,17 @@
 //! Events over HTTP with backends that are away, slow or broken: each is the end of that event at most, and nobody else's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
-use gatewayworker_businessworker::{CancellationToken, EventsConfig, OnFailure, Problems};
+use gatewayworker_businessworker::{CancellationToken, EventName, EventsConfig, OnFailure, Problems};
 use gatewayworker_tests::{Backend, Cluster, Posted, WsClient, eventually};
 use gatewayworker_webhook::HttpEvents;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -67,6 +67,51 @@ async fn an_answer_that_makes_no_sense_is_not_asked_for_again() {
     closes_one(1, |_| (), || text(r#"{"calls": "none"}"#)).await;
     closes_one(1, |_| (), || text(r#"{"calls": [{"call": "client_count"}]}"#)).await;
     closes_one(1, |_| (), || text(r#"{"calls": [{"call": "join_group", "params": {"group": ""}}]}"#)).await;
+}
+
+#[tokio::test]
+async fn of_an_answer_with_one_wrong_call_nothing_is_done() {
+    let backend = Backend::answering(200, |event| {
+        let send = json!({"call": "send_to_client", "params": {"message": event["message"]}});
+        let wrong = json!({"call": "join_group", "params": {"group": ["a", "b"]}});
+        match event["message"] == "bad" {
+            true => json!({"session": {"bad": true}, "calls": [send, wrong]}),
+            false => echo(event),
+        }
+    })
+    .await;
+    let mut config = backend.config();
+    config.on_failure = OnFailure::Drop;
+    let (cluster, _worker) = cluster_of(&config).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
+    client.send("bad").await;
+    client.send("good").await;
+    assert_eq!(client.text().await, "good");
+    assert_eq!(backend.events("message")[1]["session"], json!({}));
+}
+
+#[tokio::test]
+async fn a_backend_that_says_when_it_is_back_is_not_asked_before() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = asked.clone();
+    let backend = Backend::start(move |posted: Posted| {
+        let mut times = times.lock().unwrap();
+        times.push(Instant::now());
+        let answer = match times.len() {
+            1 => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+            _ => Json(echo(&posted.event)).into_response(),
+        };
+        async { answer }
+    })
+    .await;
+    let mut config = backend.config();
+    config.send = vec![EventName::Message];
+    let (cluster, _worker) = cluster_of(&config).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
+    client.send("here").await;
+    assert_eq!(client.text().await, "here");
+    let asked = asked.lock().unwrap();
+    assert!(asked[1] - asked[0] >= Duration::from_secs(1), "{:?}", asked[1] - asked[0]);
 }
 
 #[tokio::test]
@@ -300,20 +345,24 @@ async fn what_is_not_http_closes_the_client() {
     assert_eq!(WsClient::connect(cluster.listener()).await.close_code().await, 1013);
 }
 
-#[tokio::test]
-async fn a_worker_that_stops_while_its_backend_is_away_leaves_its_events_to_others() {
-    let mut away = Backend::answering(200, echo).await;
+/// Stops a worker while its backend is away and ten messages of a client wait. Returns which of them came to the backend of
+/// another worker as redelivered; `is_tried` says that the worker is to stop then.
+async fn redelivered_to_another(away: &EventsConfig, is_tried: impl Fn() -> bool) -> Vec<bool> {
     let there = Backend::answering(200, echo).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let shutdown = CancellationToken::new();
-    let first = cluster.start_application(HttpEvents::new(&away.config(), shutdown.clone()).unwrap());
+    let mut config = away.clone();
+    config.send = vec![EventName::Message];
+    let (metrics, problems) = (Default::default(), Problems::default());
+    let events = HttpEvents::new(&config, shutdown.clone()).unwrap();
+    events.register(&metrics, &problems);
+    let first = cluster.start_application(events);
     let mut client = WsClient::connect(cluster.listener()).await;
-    client.send("here").await;
-    assert_eq!(client.text().await, "here");
-    away.end().await;
     for n in 0..10 {
         client.send(&n.to_string()).await;
     }
+    let is_away = || format!("{problems:?}").contains("is away for");
+    eventually("a try", async || is_away() && is_tried()).await;
     let _second = worker_of(&cluster, &there.config());
     shutdown.cancel();
     // It does not wait for shutdown_timeout_ms, as it has nothing that it could finish.
@@ -321,7 +370,55 @@ async fn a_worker_that_stops_while_its_backend_is_away_leaves_its_events_to_othe
     for n in 0..10 {
         assert_eq!(client.text().await, n.to_string());
     }
-    let redelivered: Vec<_> =
-        there.events("message").iter().map(|event| event["redelivered"].clone()).collect();
-    assert_eq!(redelivered, vec![Value::Bool(false); 10], "nobody has handled them");
+    there.events("message").iter().map(|event| event["redelivered"].as_bool().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_while_its_backend_is_away_leaves_its_events_to_others() {
+    let mut away = Backend::answering(200, echo).await;
+    away.end().await;
+    let redelivered = redelivered_to_another(&away.config(), || true).await;
+    assert_eq!(redelivered, [false; 10], "nobody has received them");
+}
+
+#[tokio::test]
+async fn an_event_that_was_sent_before_its_worker_stopped_is_redelivered_to_the_next_one() {
+    let away = Backend::answering(503, echo).await;
+    let redelivered = redelivered_to_another(&away.config(), || !away.received().is_empty()).await;
+    assert_eq!(redelivered, [&[true][..], &[false; 9]].concat(), "the first one was sent, no other");
+}
+
+#[tokio::test]
+async fn a_host_that_swallows_packets_is_away_and_gets_everything_when_it_is_back() {
+    let mut backend = Backend::answering(200, echo).await;
+    let mut config = backend.config();
+    config.timeout_ms = 400;
+    let cluster = Cluster::builder().workers(0).start().await;
+    let events = HttpEvents::new(&config, CancellationToken::new()).unwrap();
+    let (metrics, problems) = (Default::default(), Problems::default());
+    events.register(&metrics, &problems);
+    let _worker = cluster.start_application(events);
+    let mut client = WsClient::connect(cluster.listener()).await;
+    client.send("before").await;
+    assert_eq!(client.text().await, "before");
+    backend.end().await;
+    // A listener that accepts nothing: when its backlog is full, Linux drops what else wants to connect.
+    let swallower = gatewayworker_net::listen(backend.address, true, 1).unwrap();
+    let mut fillers = Vec::new();
+    while let Ok(Ok(filler)) =
+        tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(backend.address))
+            .await
+    {
+        fillers.push(filler);
+    }
+    for n in 0..10 {
+        client.send(&n.to_string()).await;
+    }
+    eventually("the backend to count as away", async || format!("{problems:?}").contains("is away for"))
+        .await;
+    drop((swallower, fillers));
+    backend.begin().await;
+    for n in 0..10 {
+        assert_eq!(client.text().await, n.to_string(), "nobody was closed, and nothing was lost");
+    }
 }

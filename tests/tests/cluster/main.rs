@@ -32,6 +32,7 @@ mod metrics_names;
 mod outside;
 mod presence;
 mod restarts;
+mod resume;
 mod rfc6455;
 mod rfc7692;
 mod sessions;

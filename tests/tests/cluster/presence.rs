@@ -203,7 +203,12 @@ async fn the_uids_of_a_gateway_that_stops_leave_at_once() {
     }
     rooms.cluster.gateways[1].stop().await;
     for (room, observer) in names.iter().zip(&mut heard) {
-        assert_eq!(observer.json().await, said("leave", room, "ann"));
+        let mut next = observer.json().await;
+        if next == said("join", room, "ann") {
+            // The gateway owned the room, and stopped before the next owner knew that this was said.
+            next = observer.json().await;
+        }
+        assert_eq!(next, said("leave", room, "ann"));
     }
 }
 

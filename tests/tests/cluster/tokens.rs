@@ -1,22 +1,28 @@
 //! Signed admission: clients with tokens, good and bad ones, and what workers hear of them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gatewayworker::client::inspect::{GatewayReport, InspectAnswer, InspectRequest, Inspector};
 use gatewayworker::{Admission, Client, CloseReason, Events, Handshake, Result};
 use gatewayworker_auth::{Config, SigningKey};
 use gatewayworker_tests::{Cluster, ClusterBuilder, Happened, HttpRequest, WsClient, eventually};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_util::task::AbortOnDropHandle;
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
 /// The time, in seconds since 1970.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn sign(claims: Value) -> String {
+pub(crate) fn sign(claims: Value) -> String {
     SigningKey::hs256(SECRET).sign(claims.as_object().unwrap(), None).unwrap()
 }
 
@@ -25,7 +31,7 @@ fn valid() -> String {
     sign(json!({"sub": "u1", "exp": now() + 60}))
 }
 
-fn auth(more: &str) -> Config {
+pub(crate) fn auth(more: &str) -> Config {
     toml::from_str(&format!("hs256_secret = '{SECRET}'\n{more}")).unwrap()
 }
 
@@ -240,4 +246,50 @@ async fn a_gateway_without_keys_starts_and_says_so_and_asks_its_clients_to_come_
     let answer = HttpRequest::new(metrics, "GET", "/metrics").send().await;
     let metrics = answer.body.as_str().unwrap();
     assert!(metrics.contains("gatewayworker_tokens_refused_total{reason=\"keys-away\"}"), "{metrics}");
+}
+
+/// Asks the gateway about itself.
+async fn report(cluster: &Cluster) -> Box<GatewayReport> {
+    let inspector = Inspector::builder([cluster.register.to_string()]).connect();
+    let mut answers = inspector.ask(&InspectRequest::Gateway).await;
+    assert_eq!(answers.len(), 1, "one gateway");
+    match answers.remove(0).1.unwrap() {
+        InspectAnswer::Gateway(report) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_fetched_again_make_a_notice_and_the_gateway_stays_ready() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let is_up = Arc::new(AtomicBool::new(true));
+    let asked = is_up.clone();
+    let keys =
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "A".repeat(43)}]}).to_string();
+    let serve = async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let status = if asked.load(Ordering::Relaxed) { "200 OK" } else { "502 Bad Gateway" };
+            let length = keys.len();
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{keys}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    };
+    let _server = AbortOnDropHandle::new(tokio::spawn(serve));
+    let config = format!("jwks_url = 'http://{address}/jwks.json'\njwks_refresh_s = 10");
+    let config: Config = toml::from_str(&config).unwrap();
+    let cluster = builder().gateway(|gateway| gateway.auth = config).start().await;
+    eventually("the keys", async || report(&cluster).await.problems.is_empty()).await;
+    assert_eq!(report(&cluster).await.notices, [""; 0]);
+    is_up.store(false, Ordering::Relaxed);
+    eventually("the notice", async || !report(&cluster).await.notices.is_empty()).await;
+    let report = report(&cluster).await;
+    let [notice] = &report.notices[..] else { panic!("{:?}", report.notices) };
+    assert!(notice.starts_with("auth.jwks_url: the keys cannot be fetched again since 2"), "{notice}");
+    assert!(
+        notice.ends_with(&format!(": http://{address}/jwks.json: it answers 502 Bad Gateway")),
+        "{notice}"
+    );
+    assert_eq!(report.problems, [""; 0]);
 }

@@ -8,6 +8,7 @@ const ENGLISH_ONLY: &[(&str, &str)] = &[
     ("invariants.md", "for those who change the code"),
     ("decisions/", "for those who change the code"),
     ("benchmarks.md", "long tables that a program makes"),
+    ("client-protocol.md", "a specification, which has one text"),
 ];
 
 fn is_english_only(page: &str) -> bool {

@@ -156,7 +156,9 @@ async fn a_server_that_is_down_at_the_start_makes_a_problem_until_it_is_up() {
     assert!(
         problem.starts_with("auth.jwks_url: the keys cannot be fetched, clients with tokens of its keys are")
     );
-    assert!(problem.contains("500") && !problem.contains("secret"), "{problem}");
+    let url = format!("http://{}/keys: ", server.address);
+    assert!(problem.contains("500") && problem.contains(&url) && !problem.contains("secret"), "{problem}");
+    assert_eq!(authenticator.notice(), None, "there are no keys that could be old");
     server.give(key_set(&[&pair]));
     comes_to(&authenticator, &pair.token(), None).await;
     assert_eq!(authenticator.problem(), None);
@@ -171,11 +173,13 @@ async fn a_gateway_without_keys_has_a_problem_before_the_first_fetch_has_ended()
 }
 
 #[tokio::test]
-async fn keys_stay_when_their_server_goes_down_or_answers_nonsense() {
+async fn keys_stay_when_their_server_goes_down_or_answers_nonsense_and_a_notice_says_so() {
     let pair = Pair::new("a");
     let server = Server::start(key_set(&[&pair])).await;
     let authenticator = authenticator(server.address);
     comes_to(&authenticator, &pair.token(), None).await;
+    assert_eq!(authenticator.notice(), None);
+    let mut begun = None;
     let elsewhere = format!("Location: http://{}/\r\n", server.address);
     let huge = [b"{\"keys\": [".as_slice(), &vec![b' '; 2 << 20]].concat();
     for (given, says) in [
@@ -187,17 +191,30 @@ async fn keys_stay_when_their_server_goes_down_or_answers_nonsense() {
     ] {
         server.give(given);
         let unknown = Pair::new("unknown").token();
-        let failure = || authenticator.remote.as_ref().unwrap().problem.lock().unwrap().clone();
         let is_noticed = async {
-            while !failure().is_some_and(|problem| problem.contains(says)) {
+            while !authenticator.notice().is_some_and(|notice| notice.contains(says)) {
                 let _ = authenticator.check(&unknown).await;
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(LIMIT, is_noticed).await.unwrap_or_else(|_| panic!("{says}: {:?}", failure()));
+        timeout(LIMIT, is_noticed).await.unwrap_or_else(|_| panic!("{says}: {:?}", authenticator.notice()));
         assert!(authenticator.check(&pair.token()).await.is_ok(), "{says}");
         assert_eq!(authenticator.problem(), None, "clients are served: the gateway stays ready");
+        let notice = authenticator.notice().unwrap();
+        let url = format!("http://{}/keys: ", server.address);
+        assert!(notice.contains(&url) && !notice.contains("secret"), "{notice}");
+        let (since, _) = notice.split_once(';').unwrap();
+        let begun = begun.get_or_insert_with(|| since.to_owned());
+        assert_eq!(since, begun, "it is since the first failure");
     }
+    server.give(key_set(&[&pair]));
+    let is_over = async {
+        while authenticator.notice().is_some() {
+            let _ = authenticator.check(&Pair::new("unknown").token()).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, is_over).await.expect("the notice ends");
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub struct Event {
     /// The epoch in which it came; `None` from a gateway that does not acknowledge events, and for the
     /// close of a client whose gateway is lost.
     pub epoch: Option<Arc<Epoch>>,
-    /// The gateway has given it to a worker before, which may have handled it.
+    /// It was given to a worker before, which may have handled it: so the gateway says, or the handler here has given it
+    /// back begun.
     pub redelivered: bool,
     /// When it came, in ms of the worker's clock; 0 where nobody asks for that.
     pub received_ms: u64,

@@ -140,7 +140,7 @@ async fn a_worker_that_stops_gives_back_what_it_has_not_begun_and_finishes_what_
     let (mut returned, mut is_told) = (0, false);
     while returned < 3 || !is_told {
         match worker.told().await {
-            Command::Return { epoch: 1, counts: EventCounts(counts) } => {
+            Command::Return { epoch: 1, counts: EventCounts(counts), is_begun: false } => {
                 assert!(counts.iter().all(|(client, _)| *client == 1));
                 returned += counts.iter().map(|(_, events)| events).sum::<u32>();
             }
@@ -157,6 +157,34 @@ async fn a_worker_that_stops_gives_back_what_it_has_not_begun_and_finishes_what_
     worker.fake.let_go().await;
     let (_fake, mut seen) = worker.stop().await;
     assert_eq!(seen.recv().await.unwrap(), "stop", "nothing else was handled");
+}
+
+#[tokio::test]
+async fn an_event_that_its_handler_gives_back_is_marked_where_it_was_begun() {
+    for (message, is_begun) in [("give-back", false), ("give-back begun", true)] {
+        let mut worker = Worker::paired(|_| ()).await;
+        worker.say(1, message).await;
+        assert_eq!(worker.sees().await, "waiting 1, redelivered: false");
+        // It does not drain: it handles the event once more.
+        worker.gate.notify_one();
+        assert_eq!(worker.sees().await, format!("waiting 1, redelivered: {is_begun}"));
+        worker.say(1, "behind").await;
+        worker.shutdown.cancel();
+        loop {
+            match worker.told().await {
+                Command::Return { counts, is_begun: false, .. } => {
+                    assert_eq!(counts.0, [(1, 1)], "the event behind");
+                    break;
+                }
+                other => assert_eq!(other, Command::Ping(PingBody::Draining.encode())),
+            }
+        }
+        worker.gate.notify_one();
+        let counts = EventCounts(vec![(1, 1)]);
+        assert_eq!(worker.told().await, Command::Return { epoch: 1, counts, is_begun });
+        worker.fake.let_go().await;
+        worker.stop().await;
+    }
 }
 
 #[tokio::test]

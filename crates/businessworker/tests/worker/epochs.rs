@@ -353,7 +353,7 @@ async fn what_a_worker_has_given_back_runs_there_if_its_gateway_dies_beside_the_
 
 /// An event of a client is given back.
 fn given_back(client: u32) -> Command {
-    Command::Return { epoch: 1, counts: EventCounts(vec![(client, 1)]) }
+    Command::Return { epoch: 1, counts: EventCounts(vec![(client, 1)]), is_begun: false }
 }
 
 #[tokio::test]

@@ -91,6 +91,12 @@ impl Events for Script {
                 client.gateway().send_to_all(vec![b'x'; size]).await?;
                 self.see("sent to all");
             }
+            "give-back" => {
+                let opened = self.gate.notified();
+                self.see(format!("waiting {connection}, redelivered: {}", client.redelivered()));
+                opened.await;
+                assert!(if rest == "begun" { client.give_back_begun() } else { client.give_back() });
+            }
             "again?" => self.see(format!("redelivered: {}", client.redelivered())),
             "fail" => return Err("as asked".into()),
             "panic" => panic!("as asked"),

@@ -86,12 +86,52 @@ impl Call {
         (self.run)(gateway, Params::of(self.params, &params)?).await
     }
 
+    /// Reads the params of the call, and does nothing yet: so that of several calls none is made where one of them is
+    /// wrong. `params` is as for [`run`](Self::run).
+    ///
+    /// # Errors
+    /// When a param is missing, unknown or of another type.
+    pub fn check(&self, params: impl Serialize) -> Result<CheckedCall, CallError> {
+        let params = Params::of(self.params, &params)?;
+        params.clone().check(self.params)?;
+        Ok(CheckedCall { name: self.name, run: self.run, params })
+    }
+
     /// Returns which method of the original it is, as a sentence without its full stop.
     pub fn origin(&self) -> String {
         match self.original {
             Some(name) => format!("`{name}` of the original"),
             None => "Not in the original".into(),
         }
+    }
+}
+
+/// A call with params that are right, as [`Call::check`] has found. It is not made yet.
+pub struct CheckedCall {
+    name: &'static str,
+    run: Run,
+    params: Params,
+}
+
+impl CheckedCall {
+    /// Returns the name of the call.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs the call.
+    ///
+    /// # Errors
+    /// When the call itself fails, as where a message is longer than a frame may be.
+    pub async fn run(self, gateway: &Gateway) -> Result<Value, CallError> {
+        (self.run)(gateway, self.params).await
+    }
+}
+
+impl fmt::Debug for CheckedCall {
+    /// Without the params: a message is anybody's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckedCall").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

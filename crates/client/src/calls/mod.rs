@@ -37,7 +37,7 @@ use std::sync::LazyLock;
 use serde::Serialize;
 use serde_json::Value;
 
-pub use call::{Answer, Call};
+pub use call::{Answer, Call, CheckedCall};
 pub use error::CallError;
 pub use param_kind::{Kind, Param};
 use params::Params;
@@ -129,6 +129,7 @@ mod tests {
             for param in call.params {
                 let (good, bad) = samples(param.kind);
                 for value in good {
+                    call.check(params(call, param, value.clone())).unwrap();
                     match call.run(&gateway, params(call, param, value.clone())).await {
                         Ok(_) | Err(CallError::NoGateways | CallError::Unreached { .. }) => {}
                         Err(error) => panic!("{} with {} {value}: {error}", call.name, param.name),
@@ -138,6 +139,8 @@ mod tests {
                     let error = call.run(&gateway, params(call, param, value.clone())).await.unwrap_err();
                     assert_eq!(error.code(), "bad_params", "{} with {} {value}", call.name, param.name);
                     assert!(error.to_string().contains(&format!("`{}`", param.name)), "{error}");
+                    let checked = call.check(params(call, param, value)).unwrap_err();
+                    assert_eq!(checked, error, "the check says the same");
                 }
             }
         }
@@ -163,6 +166,8 @@ mod tests {
             ("client_count", json!([]), "params are a JSON object, not a list"),
             ("sendToAll", json!({}), "there is no call \"sendToAll\""),
         ] {
+            let checked = find(name).map(|call| call.check(&params).unwrap_err().to_string());
+            assert!(checked.is_none_or(|error| error == expected), "{name}");
             assert_eq!(gateway.call(name, params).await.unwrap_err().to_string(), expected);
         }
         assert_eq!(gateway.call("client_count", Value::Null).await, Err(CallError::NoGateways));

@@ -19,6 +19,7 @@ use crate::{Column, OutMessage, SessionData, Where};
 ///
 /// They are kept as JSON text, because a message that is no string is sent as its text, byte
 /// for byte.
+#[derive(Clone)]
 pub(super) struct Params(BTreeMap<String, Box<RawValue>>);
 
 type Read<T> = Result<T, CallError>;
@@ -48,6 +49,31 @@ impl Params {
             Some(param) => Err(CallError::bad_param(param.name, "is missing")),
             None => Ok(Self(given)),
         }
+    }
+
+    /// Reads each of the params, as a call does that has declared them.
+    pub(super) fn check(mut self, declared: &[Param]) -> Read<()> {
+        for Param { name, kind, required, .. } in declared {
+            let is_given = self.0.contains_key(*name);
+            match kind {
+                // With `message_base64` and `raw`.
+                Kind::Message if *required => self.message().map(drop)?,
+                Kind::Message => self.optional_message().map(drop)?,
+                _ if !is_given => {}
+                Kind::Base64 => {}
+                Kind::Flag => self.flag(name).map(drop)?,
+                Kind::ClientId => self.client_id(name).map(drop)?,
+                Kind::ClientIds => self.client_ids(name).map(drop)?,
+                Kind::Uid => self.uid(name).map(drop)?,
+                Kind::Uids => self.uids(name).map(drop)?,
+                Kind::Group => self.group(name).map(drop)?,
+                Kind::Groups => self.groups(name).map(drop)?,
+                Kind::Session => self.session(name).map(drop)?,
+                Kind::Fields => self.fields(name).map(drop)?,
+                Kind::Where => self.conditions(name).map(drop)?,
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn message(&mut self) -> Read<OutMessage> {

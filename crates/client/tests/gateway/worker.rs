@@ -68,13 +68,15 @@ async fn an_attached_link_says_closes_then_its_epoch_then_what_is_done_behind_th
     worker.attach(fake.address, pairing(7), &[1, 2]).unwrap();
     worker.gateway().send_to_client(fake.id(3), "m").await.unwrap();
     worker.tell_done(fake.address, 7, &counts().0).unwrap();
-    worker.tell_return(fake.address, 7, counts()).unwrap();
+    worker.tell_return(fake.address, 7, counts(), false).unwrap();
+    worker.tell_return(fake.address, 7, counts(), true).unwrap();
     for expected in [
         Command::Closed(vec![1, 2]),
         attach(7),
         Command::SendToOne { to: 3, message: text("m") },
         Command::Done { epoch: 7, counts: counts() },
-        Command::Return { epoch: 7, counts: counts() },
+        Command::Return { epoch: 7, counts: counts(), is_begun: false },
+        Command::Return { epoch: 7, counts: counts(), is_begun: true },
     ] {
         assert_eq!(fake.told().await, expected);
     }

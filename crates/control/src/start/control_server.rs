@@ -47,6 +47,7 @@ struct About {
     config_dir: Option<String>,
     log_file: Option<String>,
     programs: Programs,
+    no_worker: bool,
     page: Option<PageReport>,
     page_flags: PageFlags,
     log_format: LogFormat,
@@ -84,6 +85,7 @@ impl ControlServer {
                 businessworker: flags.businessworker.as_deref().and_then(text),
                 gateway: flags.gateway.as_deref().and_then(text),
             },
+            no_worker: flags.no_worker,
             page: None,
             page_flags: PageFlags {
                 admin_listen: flags.admin.admin_listen.clone(),
@@ -148,6 +150,7 @@ impl About {
             log_format: self.log_format.name().to_owned(),
             log_lines_dropped: output::dropped(),
             programs: self.programs.clone(),
+            no_worker: self.no_worker,
             page: self.page.clone(),
             page_flags: self.page_flags.clone(),
             daemons,

@@ -21,6 +21,10 @@ pub struct StartFlags {
     #[arg(long, value_name = "PATH", env = "GATEWAYWORKER_BUSINESSWORKER")]
     pub(crate) businessworker: Option<PathBuf>,
 
+    /// Start no businessworker: run your own ones beside this cluster, such as those of a PHP application
+    #[arg(long, conflicts_with_all = ["businessworker", "federation", "cluster_name"])]
+    pub(crate) no_worker: bool,
+
     /// Start PATH, a gateway with protocols of its own [default: the gateway that this tool has built in]
     #[arg(long, value_name = "PATH", env = "GATEWAYWORKER_GATEWAY")]
     pub(crate) gateway: Option<PathBuf>,
@@ -63,9 +67,32 @@ pub struct StartFlags {
     #[cfg(unix)]
     #[arg(long, hide = true, conflicts_with = "daemon")]
     pub(super) in_background: bool,
+
+    #[arg(skip)]
+    runs_chat: Option<RunsChat>,
 }
 
+/// Returns whether the businessworker that this tool has built in runs the chat, with this configuration file.
+pub type RunsChat = fn(Option<&Path>) -> bool;
+
 impl StartFlags {
+    /// Sets who says whether the built-in businessworker runs the chat, whose page the welcome names. Where nobody does, it is
+    /// taken to run it.
+    #[must_use]
+    pub fn with_runs_chat(mut self, runs_chat: RunsChat) -> Self {
+        self.runs_chat = Some(runs_chat);
+        self
+    }
+
+    /// Returns the configuration file of a daemon, by its name; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the directory that was named does not exist.
+    pub(super) fn config_of(&self, daemon: &str) -> anyhow::Result<Option<PathBuf>> {
+        let file = self.dirs.configs()?.map(|configs| configs.join(daemon).with_extension("toml"));
+        Ok(file.filter(|file| file.is_file()))
+    }
+
     /// Whether this process is the one in the background.
     #[cfg(unix)]
     pub(super) fn in_background(&self) -> bool {
@@ -89,12 +116,20 @@ impl StartFlags {
         self.log_format.unwrap_or_default()
     }
 
-    /// Returns the page to open in a browser, in the repository or as a package installs it. It belongs to the chat: an
-    /// application of one's own has none.
+    /// Returns the page to open in a browser, in the repository or as a package installs it. It belongs to the chat: where
+    /// something else runs, there is none.
     pub(super) fn page(&self) -> Option<&'static Path> {
+        let is_built_in = self.businessworker.is_none() && !self.no_worker;
+        if !is_built_in || !self.chat_runs() {
+            return None;
+        }
         let pages = ["examples/client.html", "/usr/share/gatewayworker/client.html"].map(Path::new);
-        let page = pages.into_iter().find(|page| page.is_file());
-        page.filter(|_| self.businessworker.is_none())
+        pages.into_iter().find(|page| page.is_file())
+    }
+
+    fn chat_runs(&self) -> bool {
+        let file = self.config_of("businessworker").ok().flatten();
+        self.runs_chat.is_none_or(|runs_chat| runs_chat(file.as_deref()))
     }
 
     /// Returns the absolute path of the log in the background.
@@ -129,6 +164,9 @@ impl StartFlags {
         for host in self.admin.admin_hosts.iter().flatten() {
             arguments.extend(["--admin-hosts".into(), host.into()]);
         }
+        if self.no_worker {
+            arguments.push("--no-worker".into());
+        }
         arguments.extend(self.for_worker());
         if let Some(format) = self.log_format {
             arguments.extend(["--log-format".into(), format.name().into()]);
@@ -142,6 +180,40 @@ mod tests {
     use clap::{Args, FromArgMatches};
 
     use super::*;
+
+    fn flags(arguments: &[&str]) -> Result<StartFlags, clap::Error> {
+        let command = StartFlags::augment_args(clap::Command::new("start"));
+        StartFlags::from_arg_matches(&command.try_get_matches_from([&["start"], arguments].concat())?)
+    }
+
+    #[test]
+    fn the_process_in_the_background_starts_no_worker_either() {
+        let passed_on = flags(&["--no-worker"]).unwrap().for_background();
+        assert!(passed_on.iter().any(|word| word == "--no-worker"));
+        assert!(!flags(&[]).unwrap().for_background().iter().any(|word| word == "--no-worker"));
+        for of_worker in [["--businessworker", "/opt/worker"], ["--federation", "nats://h"]] {
+            let both = flags(&[&["--no-worker"][..], &of_worker].concat());
+            assert_eq!(both.unwrap_err().kind(), clap::error::ErrorKind::ArgumentConflict);
+        }
+    }
+
+    #[test]
+    fn the_page_of_the_chat_is_named_where_the_chat_runs() {
+        // The repository has it, and so may this machine.
+        let page = |arguments: &[&str], runs_chat: RunsChat| {
+            flags(arguments).unwrap().with_runs_chat(runs_chat).page().is_some()
+        };
+        let runs_chat: RunsChat = |file| file.is_none_or(|file| !file.ends_with("businessworker.toml"));
+        let directory = tempfile::tempdir().unwrap();
+        let configs = directory.path().to_str().unwrap();
+        let has_page = flags(&[]).unwrap().page().is_some();
+        assert_eq!(page(&["--config-dir", configs], runs_chat), has_page);
+        std::fs::write(directory.path().join("businessworker.toml"), "").unwrap();
+        assert!(!page(&["--config-dir", configs], runs_chat), "it is asked with the worker's file");
+        for other in [&["--no-worker"][..], &["--businessworker", "/opt/worker"]] {
+            assert!(!page(other, |_| true), "{other:?}");
+        }
+    }
 
     #[test]
     fn the_process_in_the_background_gets_all_flags() {

@@ -72,11 +72,12 @@ fn supervise_here(
                 let _ = stopped.stop(now).await;
             }
         });
+        let expected = daemons.len();
         let mut addresses = ListenAddresses::default();
         addresses.set_page(report);
         supervise(daemons, requests, |name, of_daemon| {
             addresses.add(name, of_daemon);
-            if addresses.is_complete() && !flags.in_background() {
+            if addresses.is_complete(expected) && !flags.in_background() {
                 let addresses = std::mem::take(&mut addresses);
                 tokio::spawn(welcome(supervisor.clone(), addresses, flags.clone()));
             }

@@ -1,5 +1,5 @@
-//! `start`: runs a register, a businessworker and a gateway as child processes, in the foreground until a signal,
-//! or in the background.
+//! `start`: runs a register, a businessworker (unless others run theirs) and a gateway as child processes, in the
+//! foreground until a signal, or in the background.
 //!
 //! - `flags`, `plan`: which daemons to run; `foreground`, `background`: in this process, or in one more,
 //! - `supervisor`: the task that runs the daemons; `cluster`, `daemon_runner`, `leaving` and `successor_check`, which
@@ -49,7 +49,7 @@ use std::process::ExitCode;
 
 use crate::console::conclude;
 
-pub use flags::StartFlags;
+pub use flags::{RunsChat, StartFlags};
 #[cfg(unix)]
 pub(crate) use plan::check;
 

@@ -13,6 +13,9 @@ use super::StartFlags;
 use super::daemon::{Daemon, OnReload};
 use crate::console::{conclude, print, print_error, print_warning};
 
+/// The name of the daemon that is left out with `--no-worker`.
+pub(super) const WORKER: &str = "businessworker";
+
 /// Returns the daemons in the order in which they start: the register first, as the others look for it, and try
 /// again only after a while.
 ///
@@ -29,15 +32,17 @@ pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
         if own.is_none() {
             arguments.push(name.into());
         }
-        if let Some(directory) = configs {
-            let file = directory.join(name).with_extension("toml");
-            if file.is_file() {
-                arguments.extend(["--config".into(), file.into()]);
-            } else {
-                warn!("there is no {}, the {name} runs with its defaults", file.display());
+        match (flags.config_of(name), configs) {
+            (Ok(Some(file)), _) => arguments.extend(["--config".into(), file.into()]),
+            (_, Some(directory)) => {
+                warn!(
+                    "there is no {name}.toml in {}, the {name} runs with its defaults",
+                    directory.display()
+                );
             }
+            (_, None) => {}
         }
-        if name == "businessworker" {
+        if name == WORKER {
             arguments.extend(flags.for_worker());
         }
         // A name without a slash would be looked for in PATH.
@@ -50,11 +55,14 @@ pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
         let log_format = flags.log_format();
         Daemon { name, colour, program, arguments, variable, log_format, on_reload }
     };
-    Ok(vec![
-        daemon("register", 36, flags.register.as_ref(), "127.0.0.1:9601", OnReload::Nothing),
-        daemon("businessworker", 35, flags.businessworker.as_ref(), "127.0.0.1:9603", OnReload::Replace),
-        daemon("gateway", 32, flags.gateway.as_ref(), "127.0.0.1:9602", OnReload::ReadFiles),
-    ])
+    let mut daemons =
+        vec![daemon("register", 36, flags.register.as_ref(), "127.0.0.1:9601", OnReload::Nothing)];
+    if !flags.no_worker {
+        let own = flags.businessworker.as_ref();
+        daemons.push(daemon(WORKER, 35, own, "127.0.0.1:9603", OnReload::Replace));
+    }
+    daemons.push(daemon("gateway", 32, flags.gateway.as_ref(), "127.0.0.1:9602", OnReload::ReadFiles));
+    Ok(daemons)
 }
 
 /// Prints whether the configuration is valid: status 0 if it is, 1 and an error for each daemon if not.
@@ -147,6 +155,12 @@ mod tests {
             variables,
             expected.map(|(daemon, at)| (format!("GATEWAYWORKER_{daemon}_METRICS_LISTEN"), at))
         );
+    }
+
+    #[test]
+    fn without_a_worker_there_are_the_other_two() {
+        let daemons = plan(&flags(&["--no-worker"])).unwrap();
+        assert_eq!(daemons.iter().map(|daemon| daemon.name).collect::<Vec<_>>(), ["register", "gateway"]);
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! The message that a person reads once the cluster can do its work: where clients connect, where calls over HTTP are
-//! taken, where metrics are shown, and where the page for operators is. `foreground.rs` and `background.rs` print it.
+//! The message that a person reads once the cluster can do its work: where clients connect, which register the workers of
+//! others need, where calls over HTTP are taken, where metrics are shown, and where the page for operators is. `foreground.rs` and `background.rs` print it.
 
 use std::path::Path;
 
+use super::plan::WORKER;
 use crate::report::PageReport;
 
 /// The addresses of a cluster that are of use to a person.
 #[derive(Debug, Default)]
 pub(super) struct ListenAddresses {
     daemons: usize,
+    has_worker: bool,
+    /// Where the register listens.
+    registers: Vec<String>,
     /// Where clients connect to, as they write it.
     clients: Vec<String>,
     /// Where calls over HTTP are taken.
@@ -33,8 +37,12 @@ impl ListenAddresses {
             addresses.into_iter().partition(|one| one.ends_with("/metrics"));
         self.metrics.extend(metrics.into_iter().map(|url| (name.to_owned(), url)));
         match name {
+            "register" => self.registers.extend(addresses),
             "gateway" => self.clients.extend(addresses.iter().map(|address| as_clients_write(address))),
-            "businessworker" => self.calls.extend(addresses),
+            WORKER => {
+                self.has_worker = true;
+                self.calls.extend(addresses);
+            }
             _ => {}
         }
     }
@@ -44,9 +52,9 @@ impl ListenAddresses {
         self.page = page;
     }
 
-    /// Whether the addresses of all three daemons are there.
-    pub(super) fn is_complete(&self) -> bool {
-        self.daemons == 3
+    /// Whether the addresses of so many daemons are there.
+    pub(super) fn is_complete(&self, daemons: usize) -> bool {
+        self.daemons == daemons
     }
 
     /// Returns all of them in one line, for machines.
@@ -58,6 +66,12 @@ impl ListenAddresses {
     /// to end the cluster.
     pub(super) fn welcome(&self, page: Option<&Path>, next: &str) -> String {
         let clients = self.clients.iter().map(|address| format!("    clients connect to  {address}\n"));
+        // Nobody else says which address a worker of one's own needs.
+        let registers = self.registers.iter().filter(|_| !self.has_worker);
+        let registers = registers.map(|address| {
+            let address = as_peers_write(address);
+            format!("    start your workers  {address}  (their register_address)\n")
+        });
         let calls = self.calls.iter().map(|address| format!("    calls over HTTP at  {address}\n"));
         let metrics =
             self.metrics.iter().map(|(daemon, url)| format!("    metrics at          {url}  ({daemon})\n"));
@@ -69,8 +83,14 @@ impl ListenAddresses {
         });
         let pages =
             self.pages.iter().map(|(daemon, url)| format!("    page for operators  {url}  ({daemon})\n"));
-        let lines: String =
-            clients.chain(calls).chain(metrics).chain(operators).chain(pages).chain(page).collect();
+        let lines: String = clients
+            .chain(registers)
+            .chain(calls)
+            .chain(metrics)
+            .chain(operators)
+            .chain(pages)
+            .chain(page)
+            .collect();
         format!("\n  GatewayWorker is running.\n\n{lines}\n  {next}\n")
     }
 
@@ -96,6 +116,11 @@ fn as_clients_write(address: &str) -> String {
     address.replacen("//0.0.0.0:", "//127.0.0.1:", 1).replacen("//[::]:", "//[::1]:", 1)
 }
 
+/// Returns a register's address as a daemon on this machine writes it.
+fn as_peers_write(address: &str) -> String {
+    as_clients_write(&format!("//{address}")).split_off(2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn the_register_is_named_to_those_who_run_the_workers() {
+        let mut addresses = ListenAddresses::default();
+        addresses.add("register", &["0.0.0.0:1236".to_owned()]);
+        addresses.add("gateway", &["websocket://127.0.0.1:8289".to_owned()]);
+        assert!(addresses.is_complete(2));
+        let text = "
+  GatewayWorker is running.
+
+    clients connect to  ws://127.0.0.1:8289
+    start your workers  127.0.0.1:1236  (their register_address)
+
+  That is all.
+";
+        assert_eq!(addresses.welcome(None, "That is all."), text);
+    }
+
+    #[test]
     fn all_listeners_are_named_and_the_page_where_it_exists() {
         let directory = tempfile::tempdir().unwrap();
         let page = directory.path().join("client.html");
@@ -123,10 +165,10 @@ mod tests {
                 ("businessworker", &["http://127.0.0.1:80", "http://127.0.0.1:9603/metrics"]),
                 ("gateway", &["websocket://0.0.0.0:8289"]),
             ] {
-                assert!(!addresses.is_complete());
+                assert!(!addresses.is_complete(3));
                 addresses.add(name, &of_daemon.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
             }
-            assert!(addresses.is_complete());
+            assert!(addresses.is_complete(3));
             let token_file = Some("/run/chat/admin-token".into());
             addresses.set_page(Some(PageReport { url: "http://127.0.0.1:9600/".into(), token_file }));
             addresses.welcome(page, "That is all.")

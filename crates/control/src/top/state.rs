@@ -139,7 +139,7 @@ impl State {
         };
         self.rates = GROWING.into_iter().zip(NAMES).filter_map(rate).collect();
         self.gateways = view.reports().cloned().collect();
-        self.problems = view.problems;
+        self.problems = [view.problems, view.notices].concat();
         self.scroll = self.scroll.min(self.mesh().len().saturating_sub(1));
     }
 

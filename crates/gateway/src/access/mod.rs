@@ -105,6 +105,14 @@ impl AccessPolicy {
         self.subprotocols.iter().find(is_offered).map(String::as_str)
     }
 
+    /// Returns the subprotocol to answer to a client that offers `gw.1`, alone or together with one of the listener's.
+    pub(crate) fn resumable_subprotocol(&self, offered: Option<&[u8]>) -> Option<String> {
+        const NAME: &str = "gw.1";
+        let offers: Vec<&[u8]> = offered?.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+        let both = self.subprotocols.iter().map(|ours| format!("{NAME}+{ours}"));
+        both.chain([NAME.to_owned()]).find(|name| offers.contains(&name.as_bytes()))
+    }
+
     /// Returns the address of the client behind `peer`: that of the real-IP header where `peer` is a
     /// trusted proxy, else `peer` itself. `header` looks a header up.
     pub(crate) fn client<'r>(

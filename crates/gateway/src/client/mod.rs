@@ -7,6 +7,7 @@
 //!
 //! The acceptors (`server::acceptors`) and the shards (`shard::run`) call this.
 
+mod opening;
 mod reading;
 mod reject;
 #[cfg(test)]
@@ -18,11 +19,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gatewayworker_protocol::TraceContext;
+use gatewayworker_protocol::close_code::SERVICE_RESTART;
+use gatewayworker_protocol::{ClientId, MAX_MESSAGE_LEN, TraceContext};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+pub(crate) use opening::resume;
 use reading::Reader;
 pub(crate) use reject::reject_over_limit;
 use worker_wait::find_worker;
@@ -33,9 +36,14 @@ use crate::closing;
 use crate::core::client::NewClient;
 use crate::core::inbox::Inbox;
 use crate::core::outbox::Outbox;
+use crate::core::resumption::ResumePolicy;
+use crate::core::resumption::control::{self, Lost, Resume};
+use crate::core::table::Key;
+use crate::gateway_state::GatewayState;
 use crate::identity::{self, Checked};
 use crate::listener::{ConnectionPermit, Listener};
-use crate::shard::{ClientConnection, NewConnection, ShardThread};
+use crate::resume_token::{ResumeToken, Secret};
+use crate::shard::{ClientConnection, NewConnection, ReturningConnection, ShardThread};
 use crate::socket::Socket;
 use crate::tls::TlsSocket;
 use crate::websocket::handshake::{self, Upgrade};
@@ -61,23 +69,55 @@ pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewCo
             let mut outbox = Outbox::of(check.response(shard.can_serve()).into());
             closing::end(&socket, &mut outbox, false, false).await;
         }
-        Err(rejection) => {
-            note_rejected(&shard, client_address, &rejection);
-            if let Some(answer) = rejection.response().filter(|_| permit.policy.is_websocket()) {
-                let mut outbox = Outbox::of(answer.into());
-                closing::end(&socket, &mut outbox, false, false).await;
-            }
+        Err(Rejection::Opened(rejection)) => {
+            reject(&shard, &socket, &permit, client_address, &rejection, true).await;
         }
+        Err(rejection) => reject(&shard, &socket, &permit, client_address, &rejection, false).await,
         // The shard has closed its clients already, and would not close this one.
-        Ok(admissible) if shard.is_stopping() => {
+        Ok(Accepted::New(admissible)) if shard.is_stopping() => {
+            if admissible.opening.is_some() {
+                return end_stopping(&socket, &permit).await;
+            }
             let stop_frame = permit.policy.stop_frame();
             let with_close_frame = stop_frame.is_some();
             let mut outbox = Outbox::of(admissible.response.into());
             outbox.push(stop_frame.unwrap_or_default());
             closing::end(&socket, &mut outbox, with_close_frame, false).await;
         }
-        Ok(admissible) => spawn_client(&shard, socket, permit, ipv4(client_address), admissible),
+        Ok(Accepted::New(admissible)) => {
+            spawn_client(&shard, socket, permit, ipv4(client_address), admissible);
+        }
+        Ok(Accepted::Returning(resume, client)) => {
+            let address = ipv4(client_address);
+            let returning = ReturningConnection { socket, permit, address, resume, client };
+            Box::pin(opening::resume(shard, Box::new(returning))).await;
+        }
     }
+}
+
+/// Answers a connection that does not become a client. One that `is_opened` has got its 101, and gets a close frame.
+async fn reject(
+    shard: &ShardThread,
+    socket: &Socket,
+    permit: &ConnectionPermit,
+    client_address: SocketAddr,
+    rejection: &Rejection,
+    is_opened: bool,
+) {
+    note_rejected(shard, client_address, rejection);
+    let answer = match is_opened {
+        true => rejection.close_frame(),
+        false => rejection.response().filter(|_| permit.policy.is_websocket()).map(Into::into),
+    };
+    if let Some(answer) = answer {
+        closing::end(socket, &mut Outbox::of(answer), is_opened, false).await;
+    }
+}
+
+/// Ends a connection that has got its 101 while the gateway stops.
+async fn end_stopping(socket: &Socket, permit: &ConnectionPermit) {
+    let frame = permit.policy.close_frame(SERVICE_RESTART, "the gateway stops").unwrap_or_default();
+    closing::end(socket, &mut Outbox::of(frame), true, false).await;
 }
 
 /// Counts a rejection, and logs it where a setting may be the cause.
@@ -85,7 +125,7 @@ fn note_rejected(shard: &ShardThread, client_address: SocketAddr, rejection: &Re
     let (reason, value) = match rejection {
         Rejection::Io(_) => (RejectReason::Left, None),
         Rejection::Http { reason, value, .. } => (*reason, value.as_deref()),
-        Rejection::HealthCheck(_) => return,
+        Rejection::HealthCheck(_) | Rejection::Opened(_) => return,
     };
     debug!(client = %client_address, %rejection, "a connection was rejected");
     shard.shared.rejections.note(reason, client_address, value);
@@ -124,6 +164,27 @@ struct AdmissibleClient {
     checked: Option<Checked>,
     /// The client's own span, where the listener accepts one.
     trace_parent: Option<TraceContext>,
+    /// It speaks `gw.1`: its first message was that it is new, or another client is lost, for this reason.
+    opening: Option<Option<Lost>>,
+}
+
+/// What is known of a client of `gw.1` when its first message has come.
+pub(crate) struct Opening {
+    /// The body of ON_WEBSOCKET_CONNECT.
+    handshake: Vec<u8>,
+    /// Bytes received behind the first message.
+    received: Vec<u8>,
+    may_compress: bool,
+    checked: Option<Checked>,
+    trace_parent: Option<TraceContext>,
+}
+
+/// A connection that has passed all checks.
+enum Accepted {
+    /// It is a new client's.
+    New(AdmissibleClient),
+    /// It is of a client that comes back.
+    Returning(Resume, Opening),
 }
 
 /// Checks the limit of the client's address, does the WebSocket handshake where the listener
@@ -134,7 +195,7 @@ async fn check_access(
     permit: &mut ConnectionPermit,
     deadline: Instant,
     client_address: &mut SocketAddr,
-) -> Result<AdmissibleClient, Rejection> {
+) -> Result<Accepted, Rejection> {
     // A proxy's client is counted when its request has named the client's address.
     if !permit.access.trusts(client_address.ip()) {
         permit.count_address(client_address.ip())?;
@@ -144,7 +205,7 @@ async fn check_access(
     }
     let (mut received, response) = (Vec::new(), Vec::new());
     let worker = find_worker(shard, socket, &mut received).await?;
-    Ok(AdmissibleClient {
+    Ok(Accepted::New(AdmissibleClient {
         handshake: None,
         response,
         may_compress: false,
@@ -152,7 +213,8 @@ async fn check_access(
         worker,
         checked: None,
         trace_parent: None,
-    })
+        opening: None,
+    }))
 }
 
 /// Returns the address of the client behind `peer`, which is a proxy where the listener has
@@ -182,29 +244,55 @@ async fn upgrade(
     permit: &mut ConnectionPermit,
     deadline: Instant,
     client_address: &mut SocketAddr,
-) -> Result<AdmissibleClient, Rejection> {
+) -> Result<Accepted, Rejection> {
     let peer = *client_address;
     let reading = handshake::read_request(socket, permit, client_address);
     let too_slow = |_| Rejection::of(RejectReason::TooSlow, "the handshake took too long");
-    let Upgrade { response, handshake, rest: mut received, may_compress, token, trace_parent } =
+    let Upgrade { response, handshake, rest: mut received, may_compress, token, trace_parent, is_resumable } =
         timeout_at(deadline, reading).await.map_err(too_slow)??;
+    let mut resume = None;
+    if is_resumable {
+        let opening = opening::read_opening(socket, &response, &mut received, may_compress);
+        let opened = timeout_at(deadline, Box::pin(opening)).await.map_err(too_slow);
+        resume = opened.and_then(|opened| opened).map_err(Rejection::opened)?;
+    }
+    // From here on, one that is opened cannot be answered by HTTP.
+    let rejected = |rejection: Rejection| if is_resumable { rejection.opened() } else { rejection };
     if *client_address != peer {
-        permit.count_address(client_address.ip())?;
+        permit.count_address(client_address.ip()).map_err(|limit| rejected(limit.into()))?;
     }
     let checked = match &permit.tokens {
         Some(places) if token.is_some() || places.is_required => {
-            let checking = identity::check(&shard.shared, token.as_deref(), true);
+            // One that comes back is among the clients of its uid already.
+            let checking = identity::check(&shard.shared, token.as_deref(), resume.is_none());
             // Boxed: a connection without a token does not have the room for it.
-            Some(timeout_at(deadline, Box::pin(checking)).await.map_err(too_slow)??)
+            let checked =
+                timeout_at(deadline, Box::pin(checking)).await.map_err(|late| rejected(too_slow(late)))?;
+            Some(checked.map_err(|refusal| rejected(refusal.into()))?)
         }
         _ => None,
     };
-    let worker = find_worker(shard, socket, &mut received).await?;
+    if let Some(resume) = resume {
+        let opening = Opening { handshake, received, may_compress, checked, trace_parent };
+        return Ok(Accepted::Returning(resume, opening));
+    }
+    let worker = find_worker(shard, socket, &mut received).await.map_err(rejected)?;
     if socket.is_half_closed().await {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    let handshake = Some(handshake);
-    Ok(AdmissibleClient { handshake, response, may_compress, received, worker, checked, trace_parent })
+    let (handshake, opening) = (Some(handshake), is_resumable.then_some(None));
+    let response = if is_resumable { Vec::new() } else { response };
+    let client = AdmissibleClient {
+        handshake,
+        response,
+        may_compress,
+        received,
+        worker,
+        checked,
+        trace_parent,
+        opening,
+    };
+    Ok(Accepted::New(client))
 }
 
 /// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
@@ -215,17 +303,32 @@ fn spawn_client(
     address: SocketAddrV4,
     client: AdmissibleClient,
 ) {
-    let AdmissibleClient { handshake, response, may_compress, received, worker, checked, trace_parent } =
-        client;
+    let AdmissibleClient {
+        handshake,
+        mut response,
+        may_compress,
+        received,
+        worker,
+        checked,
+        trace_parent,
+        opening,
+    } = client;
     let inbox = Inbox::new(&permit.policy, received);
+    let connection_id = shard.draw_connection_id();
+    let resume = opening.and_then(|lost| {
+        let (greeting, resume) = greet(&shard.shared, &permit, connection_id, lost)?;
+        response = greeting;
+        Some(resume)
+    });
     let key = shard.insert(NewClient {
-        connection_id: shard.draw_connection_id(),
+        connection_id,
         seq: shard.shared.next_seq(),
         address,
         connection: ClientConnection::new(permit, socket),
         worker,
         may_compress,
         response: response.into(),
+        resume,
     });
     let now_ms = shard.now_ms();
     let is_over_limit = checked.is_some_and(|checked| {
@@ -240,8 +343,35 @@ fn spawn_client(
         // Another client has taken the last place of its uid since its token was checked.
         return shard.input(|core| core.close_over_limit(key));
     }
+    spawn_reader(shard, key, inbox);
+}
+
+/// Starts the task that reads from a client.
+fn spawn_reader(shard: &Rc<ShardThread>, key: Key, inbox: Inbox) {
     let task = tokio::task::spawn_local(Reader::new(shard.clone(), key, inbox));
     shard.set_reader(key, task.abort_handle());
+}
+
+/// Returns what a new client of `gw.1` is told first, and by what it will be known when it comes back; `None` on a
+/// listener without it.
+fn greet(
+    shared: &GatewayState,
+    permit: &ConnectionPermit,
+    connection_id: u32,
+    lost: Option<Lost>,
+) -> Option<(Vec<u8>, (ResumePolicy, Secret))> {
+    let policy = permit.policy.resume?;
+    let secret: Secret = rand::random();
+    let token = ResumeToken { gateway: shared.address, connection_id, secret };
+    let hello = control::Hello {
+        client: &ClientId::new(shared.address, connection_id).to_string(),
+        token: &shared.token_key.seal(&token),
+        resume_ms: policy.resume_ms,
+        ping_ms: policy.ping_ms,
+        max_bytes: permit.policy.max_message_bytes.min(MAX_MESSAGE_LEN),
+    };
+    let lost = lost.map(control::lost).unwrap_or_default();
+    Some(([lost, hello.frame()].concat(), (policy, secret)))
 }
 
 /// Returns the address as a frame carries it: 0.0.0.0 for an IPv6 address that maps no IPv4.

@@ -135,6 +135,14 @@ flags! {
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_OUTBOX_BUDGET_BYTES"] outbox_budget_bytes: usize,
     /// What to do with a client beyond --outbox-bytes: close or drop-newest [default: close]
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_SLOW_CONSUMER"] slow_consumer: String,
+    /// Let clients that speak gw.1 come back after a cut, without a loss [default: false]
+    [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_RESUME", num_args = 0..=1, require_equals = true, default_missing_value = "true"] resume: bool,
+    /// Keep a client for so many milliseconds after a cut [default: 60000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_RESUME_MS"] resume_ms: u64,
+    /// Keep so many bytes for a client until it has acknowledged them [default: 262144]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_RESUME_BYTES"] resume_bytes: usize,
+    /// Ask a client that may come back for a sign of life after so many milliseconds [default: 25000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_RESUME_PING_MS"] resume_ping_ms: u64,
     /// Let so many bytes wait for a worker, then stop reading from its clients [default: 10240000]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_LINK_OUTBOX_BYTES"] link_outbox_bytes: usize,
     /// Ping each worker of ours after so many milliseconds [default: 2500]

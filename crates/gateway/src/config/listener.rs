@@ -93,6 +93,10 @@ listener! {
     rate_limit_policy: RateLimitPolicy,
     outbox_bytes: usize,
     slow_consumer: SlowConsumer,
+    resume: bool,
+    resume_ms: u64,
+    resume_bytes: usize,
+    resume_ping_ms: u64,
     #[serde(default, deserialize_with = "some_or_many")]
     path: Vec<String>,
     health_path: String,

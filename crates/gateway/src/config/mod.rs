@@ -46,6 +46,7 @@ use crate::core::membership_limits::MembershipLimits;
 use crate::core::outgoing::WebSocketType;
 use crate::core::protocol::Protocols;
 use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
+use crate::core::resumption::ResumePolicy;
 use crate::core::token_bucket::Rate;
 use crate::core::worker_table::Routing;
 
@@ -108,6 +109,10 @@ pub struct Config {
     pub outbox_bytes: usize,
     pub outbox_budget_bytes: usize,
     pub slow_consumer: SlowConsumer,
+    pub resume: bool,
+    pub resume_ms: u64,
+    pub resume_bytes: usize,
+    pub resume_ping_ms: u64,
     pub link_outbox_bytes: usize,
     pub link_ping_interval_ms: u64,
     pub link_timeout_ms: u64,
@@ -181,6 +186,10 @@ impl Default for Config {
             outbox_bytes: 1_024_000,
             outbox_budget_bytes: 1024 * 1024 * 1024,
             slow_consumer: SlowConsumer::default(),
+            resume: false,
+            resume_ms: 60_000,
+            resume_bytes: 256 * 1024,
+            resume_ping_ms: 25_000,
             link_outbox_bytes: 10_240_000,
             link_ping_interval_ms: 2500,
             link_timeout_ms: 9_000,
@@ -303,7 +312,7 @@ impl Config {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
         self.link_tls.load_for_both()?;
         if self.auth.is_on() {
-            self.auth.verifier(self.token_limits())?;
+            self.auth.check_files(self.token_limits())?;
         }
         Ok(self)
     }
@@ -367,6 +376,12 @@ impl Config {
     }
 
     /// Returns how events are given to workers that acknowledge them.
+    /// Returns how clients may come back after a cut; `None` where they may not.
+    pub(crate) fn resume_policy(&self) -> Option<ResumePolicy> {
+        let Self { resume, resume_ms, resume_bytes, resume_ping_ms: ping_ms, .. } = *self;
+        resume.then_some(ResumePolicy { resume_ms, resume_bytes, ping_ms })
+    }
+
     pub(crate) fn delivery_settings(&self) -> DeliverySettings {
         let (mode, max_deliveries) = (self.delivery, self.max_deliveries);
         DeliverySettings { mode, max_deliveries, ..DeliverySettings::default() }

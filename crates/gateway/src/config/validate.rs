@@ -122,6 +122,9 @@ impl Config {
             ("handshake_timeout_ms", self.handshake_timeout_ms == 0, "nobody could shake hands"),
             ("max_header_bytes", self.max_header_bytes == 0, "nobody could shake hands"),
             ("max_message_bytes", self.max_message_bytes == 0, "nobody could say anything"),
+            ("resume_ms", self.resume && self.resume_ms == 0, "nobody could come back"),
+            ("resume_bytes", self.resume && self.resume_bytes == 0, "nobody could come back"),
+            ("resume_ping_ms", self.resume && self.resume_ping_ms == 0, "no heartbeat would ever rest"),
         ] {
             ConfigError::check_not_zero(key, is_zero, consequence)?;
         }

@@ -17,7 +17,6 @@ use super::client::{Client, Waits};
 use super::effects::Effect;
 use super::event_contexts;
 use super::ports::Ports;
-use super::send_queue::Priority;
 use super::table::Key;
 use super::websocket::encode;
 
@@ -43,7 +42,7 @@ impl<P: Ports> Shard<P> {
         if client.log.as_ref().is_some_and(|log| log.is_handshake_waiting()) {
             self.table.begin_admission(key);
         }
-        if let Some(pending) = self.table.get(key).and_then(|client| client.admission.as_mut()) {
+        if let Some(pending) = self.table.pending(key) {
             pending.asked_ms = now_ms;
             self.admissions.push_back((now_ms + self.settings.admission_timeout_ms, key));
             self.effects.signals.deadline |= self.admissions.len() == 1;
@@ -53,12 +52,11 @@ impl<P: Ports> Shard<P> {
     /// Admits a client: it gets what was deferred.
     pub(super) fn admit(&mut self, id: u32) {
         let Some(key) = self.table.key_of(id) else { return };
-        let asked_ms =
-            self.table.get(key).and_then(|client| client.admission.as_ref()).map(|one| one.asked_ms);
+        let asked_ms = self.table.pending(key).map(|pending| pending.asked_ms);
         let Some(frames) = self.table.end_admission(key) else { return };
         self.effects.list.extend(asked_ms.map(Effect::Admitted));
         for frame in frames {
-            self.enqueue(key, Priority::Urgent, |_| frame);
+            self.enqueue_deferred(key, frame);
         }
         self.forget_admissions();
         if self.table.get(key).is_some_and(|client| client.waits != Waits::No) {

@@ -10,9 +10,10 @@ use gatewayworker_protocol::ClientId;
 
 use super::event_log::EventLog;
 use super::index::Membership;
-use super::listener_policy::ListenerPolicy;
+use super::listener_policy::{ListenerPolicy, SlowConsumer};
 use super::memberships::Memberships;
 use super::ports::{Connection, Ports};
+use super::resumption::{Resumable, ResumePolicy};
 use super::send_queue::SendQueue;
 use super::worker_link::WorkerLink;
 
@@ -29,16 +30,18 @@ pub struct Client<P: Ports> {
     /// The worker that its events go to. It may have left: the next event finds another.
     pub(super) worker: Arc<WorkerLink<P::Buffer>>,
     pub(super) queue: SendQueue,
-    /// While its worker has not said whether it is admitted.
-    pub(super) admission: Option<Box<PendingAdmission>>,
     /// Its events that no worker has finished, where there are any.
     pub(super) log: Option<Box<EventLog<P::Buffer>>>,
     /// It has offered permessage-deflate.
     pub(super) may_compress: bool,
+    /// Its worker has not said whether it is admitted: the table has what waits for that.
+    pub(super) is_pending: bool,
     /// Reading has stopped for back-pressure, so its silence says nothing.
     pub(super) is_paused: bool,
     /// What its reader waits for.
     pub(super) waits: Waits,
+    /// What is known of it where it may come back after a cut.
+    pub(super) resumable: Option<Box<Resumable>>,
     /// It came with a token: `tokens` has until when that is valid.
     pub(super) has_token: bool,
     /// It came from a worker of which merely nothing was heard.
@@ -48,7 +51,7 @@ pub struct Client<P: Ports> {
     /// ping was late.
     pub(super) silent_since_ms: u64,
     /// Pings sent since then.
-    pub(super) pings: u32,
+    pub(super) pings: u16,
     /// When it connected, in s of the shard's clock: half the size, as every client has it.
     pub(super) connected_s: u32,
     /// How many messages it has sent, as far as the number goes.
@@ -97,6 +100,8 @@ pub struct NewClient<P: Ports> {
     pub may_compress: bool,
     /// What it is sent before all else: the answer to its handshake. Empty where it speaks another protocol.
     pub response: Bytes,
+    /// It may come back after a cut, with this secret.
+    pub resume: Option<(ResumePolicy, [u8; 16])>,
 }
 
 /// What waits for a client to be admitted.
@@ -112,11 +117,23 @@ impl PendingAdmission {
     pub(super) fn into_frames(self) -> Vec<Bytes> {
         self.frames
     }
+
+    /// Keeps a frame until the client is admitted. Returns whether it fits in with what may wait, in bytes.
+    pub(super) fn defer(&mut self, frame: Bytes, limit: usize) -> bool {
+        let bytes = self.bytes + frame.len() + size_of::<Bytes>();
+        let fits = bytes <= limit;
+        if fits {
+            self.bytes = bytes;
+            self.frames.push(frame);
+        }
+        fits
+    }
 }
 
 impl<P: Ports> Client<P> {
     pub(super) fn new(new: NewClient<P>) -> Self {
-        let NewClient { connection_id, seq, address, connection, worker, may_compress, response } = new;
+        let NewClient { connection_id, seq, address, connection, worker, may_compress, response, resume } =
+            new;
         Self {
             connection_id,
             seq,
@@ -125,11 +142,12 @@ impl<P: Ports> Client<P> {
             session: Box::default(),
             worker,
             queue: SendQueue::of(response),
-            admission: None,
             log: None,
             may_compress,
+            is_pending: false,
             is_paused: false,
             waits: Waits::No,
+            resumable: resume.map(|(policy, secret)| Box::new(Resumable::new(secret, policy))),
             has_token: false,
             is_taken_over: false,
             left_behind: LeftBehind::Nothing,
@@ -150,9 +168,28 @@ impl<P: Ports> Client<P> {
         self.connection.policy()
     }
 
+    /// What becomes of a message that it does not read. One that counts its messages misses none.
+    pub(super) fn slow_consumer(&self) -> SlowConsumer {
+        if self.resumable.is_some() { SlowConsumer::Close } else { self.policy().slow_consumer }
+    }
+
+    /// Whether its connection is cut, and it may come back.
+    #[inline]
+    pub(super) fn is_detached(&self) -> bool {
+        self.resumable.as_ref().is_some_and(|resumable| resumable.is_detached())
+    }
+
     /// Whether its worker has not said yet whether it is admitted.
     pub(crate) fn is_pending(&self) -> bool {
-        self.admission.is_some()
+        self.is_pending
+    }
+
+    /// When it is looked at first, whether it is silent; `None` where nobody asks.
+    pub(super) fn first_check_ms(&self, now_ms: u64) -> Option<u64> {
+        match &self.resumable {
+            Some(resumable) => Some(now_ms + resumable.ping_ms()),
+            None => self.policy().heartbeat.map(|heartbeat| heartbeat.due(now_ms, 0).at_ms()),
+        }
     }
 
     /// How long it has been connected, to a second.
@@ -168,18 +205,5 @@ impl<P: Ports> Client<P> {
     /// How long the first of these has been the first; 0 if there is none.
     pub(super) fn oldest_ms(&self, now_ms: u64) -> u64 {
         self.log.as_ref().map_or(0, |log| now_ms.saturating_sub(log.oldest_since_ms()))
-    }
-
-    /// Keeps a frame until the client is admitted. Returns whether it fits in with what may wait.
-    pub(super) fn defer(&mut self, frame: Bytes) -> bool {
-        let limit = self.policy().outbox_bytes;
-        let Some(pending) = &mut self.admission else { return false };
-        let bytes = pending.bytes + frame.len() + size_of::<Bytes>();
-        let fits = bytes <= limit;
-        if fits {
-            pending.bytes = bytes;
-            pending.frames.push(frame);
-        }
-        fits
     }
 }

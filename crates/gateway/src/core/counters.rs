@@ -54,6 +54,10 @@ pub struct ShardCounters {
     others: Box<[ListenerCounters]>,
     /// Messages for clients that do not read, which were dropped.
     pub deliveries_dropped: ShardCount,
+    /// Connections that were cut, and whose clients may come back.
+    pub detached: ShardCount,
+    /// Clients that have come back.
+    pub resumed: ShardCount,
 }
 
 /// The counters of a shard's clients on one listener.
@@ -78,6 +82,8 @@ impl ShardCounters {
             first: ListenerCounters::default(),
             others: (1..listeners).map(|_| ListenerCounters::default()).collect(),
             deliveries_dropped: ShardCount::default(),
+            detached: ShardCount::default(),
+            resumed: ShardCount::default(),
         }
     }
 

@@ -277,9 +277,9 @@ impl<P: Ports> Shard<P> {
         }
     }
 
-    /// RETURN: a worker that drains gives back events of a client that it has not begun, the last ones
-    /// that it has.
-    pub(super) fn take_back_events(&mut self, id: u32, epoch: u32, events: u32) {
+    /// RETURN: a worker that drains gives back events of a client that it has not finished, the last ones
+    /// that it has. `is_begun` says that the first of them may have been handled in part.
+    pub(super) fn take_back_events(&mut self, id: u32, epoch: u32, events: u32, is_begun: bool) {
         let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
         let Some(Source { worker, log, .. }) = found else { return };
         if worker.epoch() != epoch {
@@ -288,7 +288,8 @@ impl<P: Ports> Shard<P> {
         let leaving = hold_if_leaving(worker);
         let has_spans = self.event_spans.has_open();
         let spans = log.as_deref().filter(|_| has_spans).map(event_spans::contexts);
-        let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize));
+        let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize, is_begun));
+        self.directory.counts().count_redelivered(usize::from(is_begun && ended.events > 0));
         let spans = spans.map(|spans| (spans, worker.clone()));
         if let Some(log) = log {
             log.is_returned = leaving.is_none() && log.has_waiting();

@@ -221,9 +221,9 @@ impl<B> EventLog<B> {
         }
     }
 
-    /// Takes the last events back that the worker has and has not begun: they wait again. An ADOPT
-    /// among them is dropped.
-    pub(super) fn take_back(&mut self, events: usize) -> Ended {
+    /// Takes the last events back that the worker has and has not finished: they wait again. An ADOPT
+    /// among them is dropped. The first of them is marked as redelivered where it `is_begun`; the others were not.
+    pub(super) fn take_back(&mut self, events: usize, is_begun: bool) -> Ended {
         let mut ended = Ended { events: events.min(self.given), ..Ended::default() };
         for _ in 0..ended.events {
             self.given -= 1;
@@ -236,6 +236,12 @@ impl<B> EventLog<B> {
                 self.is_suspect_given = false;
                 ended.was_suspect = true;
             }
+        }
+        if is_begun
+            && ended.events > 0
+            && let Some(first) = self.events.get_mut(self.given)
+        {
+            first.flag |= FLAG_REDELIVERED;
         }
         if self.is_cut_short {
             self.drop_waiting();

@@ -112,18 +112,37 @@ impl<P: Ports> Shard<P> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
             client.messages = client.messages.saturating_add(1);
+            if client.resumable.is_some() {
+                return self.tell_counted(key, is_binary, message);
+            }
             if client.has_token && !is_binary && message.starts_with(tokens::PREFIX) {
                 self.take_new_token(key, message);
                 return Ok(());
             }
-            let is_long = HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN;
-            if is_long || client.queue.is_traced() {
+            if client.is_looked_at(message) {
                 self.look_at_message(key, is_binary, message)?;
             }
         }
+        self.pass_message(key, is_binary, message);
+        Ok(())
+    }
+
+    /// Does the same for a client that may come back: what it says to the gateway itself is not passed on.
+    ///
+    /// # Errors
+    /// With why the client has to be closed.
+    fn tell_counted(&mut self, key: Key, is_binary: bool, message: &[u8]) -> Result<(), CloseReason> {
+        let Some(message) = self.take_resumable(key, is_binary, message)? else { return Ok(()) };
+        if self.table.get(key).is_some_and(|client| client.is_looked_at(message)) {
+            self.look_at_message(key, is_binary, message)?;
+        }
+        self.pass_message(key, is_binary, message);
+        Ok(())
+    }
+
+    fn pass_message(&mut self, key: Key, is_binary: bool, message: &[u8]) {
         let flag = FLAG_PLAIN | if is_binary { FLAG_BINARY } else { 0 };
         self.tell(key, code::ON_MESSAGE, flag, message);
-        Ok(())
     }
 
     /// Looks at a message that is long, or that a trace is to see.
@@ -193,6 +212,12 @@ impl<P: Ports> Shard<P> {
 }
 
 impl<P: Ports> Client<P> {
+    /// Whether a message is long, or a trace is to see it.
+    #[inline]
+    fn is_looked_at(&self, message: &[u8]) -> bool {
+        HEADER_LEN + self.session.len() + message.len() > MAX_FRAME_LEN || self.queue.is_traced()
+    }
+
     pub(super) fn origin(&self, gateway: SocketAddrV4) -> Origin {
         Origin {
             gateway,

@@ -6,7 +6,7 @@
 //! written a turn later, as what the worker says to a new client may leave with it.
 
 use bytes::Bytes;
-use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::{CloseReason, Payload};
 use tracing::debug;
 
 use super::Shard;
@@ -15,6 +15,7 @@ use super::effects::Effect;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
+use super::outgoing::Outgoing;
 use super::ports::Ports;
 use super::send_queue::{Limits, Priority, Queued};
 use super::shared_frames::{LastShared, SharedFrames};
@@ -50,7 +51,7 @@ impl<P: Ports> Shard<P> {
         priority: Priority,
         frame: impl FnOnce(&Client<P>) -> Bytes,
     ) -> bool {
-        let Some(client) = self.table.get(key) else { return false };
+        let Some(client) = self.table.get(key).filter(|client| !client.is_detached()) else { return false };
         let frame = frame(client);
         let bytes = frame.len();
         let limits = limits(client, self.settings.outbox_budget);
@@ -67,6 +68,9 @@ impl<P: Ports> Shard<P> {
         frames: &mut SharedFrames<'_>,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
+        if client.resumable.is_some() {
+            return self.enqueue_shared_kept(key, recipients, frames);
+        }
         let encoding = frames.encoding(client.policy());
         if client.is_pending() && recipients == Recipients::Many {
             return self.defer(key, encoding.clone());
@@ -77,12 +81,67 @@ impl<P: Ports> Shard<P> {
         self.note_queued(key, queued, encoding.len())
     }
 
+    /// Queues a message for a client alone, as [`enqueue`](Self::enqueue) does.
+    pub(super) fn enqueue_message(&mut self, key: Key, priority: Priority, message: Payload) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        if client.resumable.is_none() {
+            return self.enqueue(key, priority, |client| client.policy().encode_only(message));
+        }
+        let message = Outgoing::new(message);
+        let frame = client.policy().encode_counted(&message).cloned();
+        self.enqueue_kept(key, priority, frame)
+    }
+
+    /// Does the same as [`enqueue_shared`](Self::enqueue_shared) for a client that may come back.
+    fn enqueue_shared_kept(
+        &mut self,
+        key: Key,
+        recipients: Recipients,
+        frames: &mut SharedFrames<'_>,
+    ) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        let Some(encoding) = frames.counted(client.policy()).filter(|encoding| !encoding.is_empty()) else {
+            self.settings.counters.deliveries_dropped.add(1);
+            return false;
+        };
+        if client.is_pending() && recipients == Recipients::Many {
+            return self.defer(key, encoding.clone());
+        }
+        if !self.keep(key, frames.alone(encoding)) {
+            return true;
+        }
+        let Some(client) = self.table.get(key) else { return false };
+        let limits = limits(client, self.settings.outbox_budget);
+        let blocked_bytes = &mut self.blocked_bytes;
+        let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);
+        self.note_queued(key, queued, encoding.len());
+        true
+    }
+
+    /// Queues a frame for many that was deferred until the client was admitted.
+    pub(super) fn enqueue_deferred(&mut self, key: Key, frame: Bytes) {
+        match self.table.get(key) {
+            Some(client) if client.resumable.is_some() => {
+                self.enqueue_kept(key, Priority::Urgent, Some(frame));
+            }
+            _ => {
+                self.enqueue(key, Priority::Urgent, |_| frame);
+            }
+        }
+    }
+
+    /// Has a client flushed that was sent something of its own.
+    pub(super) fn list_urgent(&mut self, key: Key) {
+        self.list(key, Priority::Urgent);
+    }
+
     /// Defers a frame for a client that is not admitted yet.
     fn defer(&mut self, key: Key, frame: Bytes) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        let is_deferred = client.defer(frame);
+        let (limit, slow_consumer) = (client.policy().outbox_bytes, client.slow_consumer());
+        let is_deferred = self.table.pending(key).is_some_and(|pending| pending.defer(frame, limit));
         if !is_deferred {
-            match client.policy().slow_consumer {
+            match slow_consumer {
                 SlowConsumer::Close => self.pending_close.push((key, CloseReason::SlowConsumer)),
                 SlowConsumer::DropNewest => self.settings.counters.deliveries_dropped.add(1),
             }
@@ -112,7 +171,7 @@ impl<P: Ports> Shard<P> {
     #[cold]
     fn note_full(&mut self, key: Key, bytes: usize) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        if client.policy().slow_consumer == SlowConsumer::Close {
+        if client.slow_consumer() == SlowConsumer::Close {
             self.pending_close.push((key, CloseReason::SlowConsumer));
         } else {
             self.settings.counters.deliveries_dropped.add(1);
@@ -174,11 +233,11 @@ impl<P: Ports> Shard<P> {
     }
 
     fn flush_client(&mut self, key: Key) {
-        let Some(client) = self.table.get(key) else { return };
+        let Some(client) = self.table.get(key).filter(|client| !client.is_detached()) else { return };
         match client.queue.flush(&mut self.blocked_bytes, &client.connection) {
             Flushed::Empty => {}
             Flushed::Blocked => self.effects.list.push_back(Effect::WaitWritable(key)),
-            Flushed::Broken => self.close(key, CloseReason::ClientLeft, None),
+            Flushed::Broken => self.read_ended(key),
         }
     }
 
@@ -189,7 +248,7 @@ impl<P: Ports> Shard<P> {
             Flushed::Empty => Writable::Done,
             Flushed::Blocked => Writable::Blocked,
             Flushed::Broken => {
-                self.close(key, CloseReason::ClientLeft, None);
+                self.read_ended(key);
                 Writable::Done
             }
         }

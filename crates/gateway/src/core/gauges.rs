@@ -17,17 +17,23 @@ pub struct ShardGauges {
     pub groups: usize,
     /// Clients that wait to be admitted.
     pub admissions: usize,
+    /// Clients whose connection is cut and that may come back.
+    pub detached: usize,
+    /// Bytes that are kept for clients that may come back.
+    pub kept_bytes: usize,
     /// For how long clients were not read from, all together, in ms.
     pub paused_ms: u64,
 }
 
 impl std::ops::AddAssign for ShardGauges {
     fn add_assign(&mut self, other: Self) {
-        let Self { outbox_bytes, uids, groups, admissions, paused_ms } = other;
+        let Self { outbox_bytes, uids, groups, admissions, detached, kept_bytes, paused_ms } = other;
         self.outbox_bytes += outbox_bytes;
         self.uids += uids;
         self.groups += groups;
         self.admissions += admissions;
+        self.detached += detached;
+        self.kept_bytes += kept_bytes;
         self.paused_ms += paused_ms;
     }
 }
@@ -63,6 +69,8 @@ impl<P: Ports> Shard<P> {
             uids: self.table.uids_len(),
             groups: self.table.groups_len(),
             admissions: self.table.pending_len(),
+            detached: self.resumption.detached_len(),
+            kept_bytes: self.resumption.kept_bytes(),
             paused_ms: self.paused.total_ms(self.now_ms),
         }
     }

@@ -276,6 +276,7 @@ fn take_frame<O: Outlet>(
     };
     told.map(|()| Taken::Message(len)).map_err(|reason| match reason {
         CloseReason::NotAdmitted => Progress::Closed(reason, Some(encode::close(Some(TRY_AGAIN_LATER), ""))),
+        CloseReason::ProtocolError => failed(WebSocketError::Malformed("a wrong control message")),
         _ => failed(WebSocketError::TooLarge),
     })
 }

@@ -12,6 +12,7 @@ use super::heartbeat::Heartbeat;
 use super::outgoing::{Outgoing, WebSocketType};
 use super::protocol::Protocol;
 use super::rate_limits::RateLimits;
+use super::resumption::ResumePolicy;
 use super::websocket::encode;
 
 /// What becomes of a message for a client that does not read.
@@ -46,6 +47,8 @@ pub struct ListenerPolicy {
     pub slow_consumer: SlowConsumer,
     /// How fast a client may send; `None` for no limit.
     pub rate_limits: Option<RateLimits>,
+    /// Clients may come back after a cut; `None` where they may not.
+    pub resume: Option<ResumePolicy>,
 }
 
 /// What is spoken on a listener.
@@ -80,6 +83,14 @@ impl ListenerPolicy {
         match &self.framing {
             Framing::WebSocket(kind) => message.websocket(*kind),
             Framing::Other(other) => message.framed(&*other.protocol, other.index, other.of),
+        }
+    }
+
+    /// The bytes that a client gets for it that counts its messages (`resumption`); `None` where it cannot get this one.
+    pub(crate) fn encode_counted<'m>(&self, message: &'m Outgoing) -> Option<&'m Bytes> {
+        match &self.framing {
+            Framing::WebSocket(kind) => message.websocket_counted(*kind),
+            Framing::Other(_) => None,
         }
     }
 

@@ -29,6 +29,7 @@
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `tokens`: clients that came with a token, until it expires;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
+//! - `resumption`: clients that keep their connection over cuts;
 //! - `rate_limits`, `token_bucket`: how fast a client may send;
 //! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
 //! - `worker_table`, `worker_link`, `worker_reports`: the workers, shared by all shards;
@@ -88,6 +89,7 @@ pub mod protocol;
 pub(crate) mod questions;
 pub(crate) mod rate_limits;
 pub(crate) mod reading;
+pub(crate) mod resumption;
 mod sampling;
 mod send_queue;
 pub(crate) mod sent_frames;
@@ -119,7 +121,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_protocol::close_code::{MESSAGE_TOO_BIG, POLICY_VIOLATION};
+use gatewayworker_protocol::close_code::{MESSAGE_TOO_BIG, POLICY_VIOLATION, TRY_AGAIN_LATER};
 use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 use tracing::debug;
 
@@ -137,6 +139,7 @@ use membership_limits::MembershipLimits;
 use moving::Sweep;
 use ports::{Ports, Transmit};
 use presence::feed::PresenceFeed;
+use resumption::Resumption;
 use sent_frames::close_code;
 use shared_frames::LastShared;
 use source::Stubs;
@@ -200,6 +203,8 @@ pub struct Shard<P: Ports> {
     admissions: VecDeque<(u64, Key)>,
     /// What is known of clients that came with a token.
     tokens: Tokens,
+    /// Clients that may come back after a cut.
+    resumption: Resumption,
     stop: Option<StopPlan>,
     /// Closed clients whose ON_CLOSE is not done.
     stubs: Stubs<P::Buffer>,
@@ -248,6 +253,7 @@ impl<P: Ports> Shard<P> {
             blocked_bytes: 0,
             admissions: VecDeque::new(),
             tokens: Tokens::default(),
+            resumption: Resumption::default(),
             stop: None,
             stubs: Stubs::default(),
             free_logs: FreeLogs::default(),
@@ -282,8 +288,7 @@ impl<P: Ports> Shard<P> {
             client.silent_since_ms = now_ms;
             self.settings.counters.listener(client.policy().index).opened.add(1);
             client.connected_s = (now_ms / 1000) as u32;
-            if let Some(heartbeat) = client.policy().heartbeat {
-                let due_ms = heartbeat.due(now_ms, 0).at_ms();
+            if let Some(due_ms) = client.first_check_ms(now_ms) {
                 self.effects.signals.deadline |= self.timers.next_ms().is_none_or(|next_ms| due_ms < next_ms);
                 self.timers.insert(due_ms, key);
             }
@@ -308,7 +313,7 @@ impl<P: Ports> Shard<P> {
     }
 
     fn is_id_taken(&self, id: u32) -> bool {
-        self.table.contains(id) || self.stubs.by_id.contains_key(&id)
+        self.table.contains(id) || self.stubs.by_id.contains_key(&id) || self.resumption.has_closed(id)
     }
 
     /// A client's connection, for the shell's own use.
@@ -355,6 +360,9 @@ impl<P: Ports> Shard<P> {
         }
         if client.has_token {
             self.tokens.forget(client.connection_id);
+        }
+        if let Some(resumable) = client.resumable.take() {
+            self.forget_resumable(client.connection_id, *resumable, &close);
         }
         let reason = close.reason;
         debug!(client = %id, %reason, "a client is gone");
@@ -422,7 +430,12 @@ impl<P: Ports> Shard<P> {
     fn close_all_pending(&mut self) {
         for (key, reason) in std::mem::take(&mut self.pending_close) {
             let Some(client) = self.table.get(key) else { continue };
-            let code = if reason == CloseReason::TooLarge { MESSAGE_TOO_BIG } else { POLICY_VIOLATION };
+            let code = match reason {
+                CloseReason::TooLarge => MESSAGE_TOO_BIG,
+                // It shall come back, when it reads again.
+                CloseReason::SlowConsumer if client.resumable.is_some() => TRY_AGAIN_LATER,
+                _ => POLICY_VIOLATION,
+            };
             let last = client.policy().close_frame(code, reason.as_str());
             self.close(key, reason, last);
         }
@@ -444,7 +457,11 @@ impl<P: Ports> Shard<P> {
         let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
         let is_at_once = self.sweep.is_some() || self.gives_suspects || !self.isolated.is_empty();
         let at_once = is_at_once.then_some(0);
-        [self.timers.next_ms(), admission, self.tokens.next_ms(), stop, at_once].into_iter().flatten().min()
+        let resumption = self.resumption.next_ms();
+        [self.timers.next_ms(), admission, self.tokens.next_ms(), resumption, stop, at_once]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due: pings and closes silent clients, closes those that were not admitted
@@ -455,6 +472,7 @@ impl<P: Ports> Shard<P> {
         self.ping_silent(now_ms);
         self.close_late(now_ms);
         self.close_expired(now_ms);
+        self.close_detached(now_ms);
         self.advance_stop(now_ms);
         self.advance_isolation();
         self.give_suspects();

@@ -7,11 +7,14 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use gatewayworker_protocol::inspect::FrameKind;
 use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Body, Payload};
 use serde::{Deserialize, Serialize};
 
 use super::protocol::Protocol;
+use super::resumption::control::MARK;
+use super::sent_frames;
 use super::websocket::encode;
 
 /// What a WebSocket listener sends a message as that is not marked as binary.
@@ -36,6 +39,8 @@ pub struct Outgoing {
     binary: bool,
     as_text: OnceLock<Bytes>,
     as_binary: OnceLock<Bytes>,
+    /// A text for clients to which one that begins with U+0001 is a control message.
+    as_escaped: OnceLock<Bytes>,
     /// One for each of the gateway's protocols, where one of them has clients.
     framed: OnceLock<Box<[OnceLock<Bytes>]>>,
 }
@@ -50,8 +55,8 @@ impl Outgoing {
             Body::Plain(body) => body,
             Body::Php(serialized) => json_of(&serialized),
         };
-        let (as_text, as_binary, framed) = Default::default();
-        Self { body, raw, binary, as_text, as_binary, framed }
+        let (as_text, as_binary, as_escaped, framed) = Default::default();
+        Self { body, raw, binary, as_text, as_binary, as_escaped, framed }
     }
 
     /// The bytes for the only client that a message goes to.
@@ -88,6 +93,36 @@ impl Outgoing {
             false => (&self.as_text, false),
         };
         once.get_or_init(|| encode::message(is_binary(&self.body, binary, default), &self.body))
+    }
+
+    /// Whether a client that counts its messages gets the same bytes as others.
+    #[inline]
+    pub(crate) fn is_counted_as_it_is(&self) -> bool {
+        !self.raw && self.body.first() != Some(&MARK)
+    }
+
+    /// The bytes for a client of a WebSocket listener with this type that counts its messages (`resumption`); `None`
+    /// for raw bytes that are not one whole message.
+    pub(crate) fn websocket_counted(&self, default: WebSocketType) -> Option<&Bytes> {
+        if self.is_counted_as_it_is() {
+            return Some(self.websocket(default));
+        }
+        if self.raw {
+            return is_whole_message(&self.body).then_some(&self.body);
+        }
+        if is_binary(&self.body, self.binary, default) {
+            return Some(self.websocket(default));
+        }
+        Some(self.as_escaped.get_or_init(|| encode::message(false, &[&[MARK], &self.body[..]].concat())))
+    }
+}
+
+/// Whether raw bytes are one message in one frame, without extensions, and not one that would be a control message.
+fn is_whole_message(bytes: &[u8]) -> bool {
+    let [frame] = sent_frames::websocket_frames(bytes)[..] else { return false };
+    match frame.kind {
+        FrameKind::Text => frame.payload.first() != Some(&MARK),
+        kind => kind == FrameKind::Binary,
     }
 }
 

@@ -39,6 +39,10 @@ pub trait Transmit {
 pub trait Connection: Transmit {
     /// The settings of the listener that accepted the connection.
     fn policy(&self) -> &ListenerPolicy;
+
+    /// Ends the connection at once, and keeps the rest: the client may come back with another one. From now on it is not
+    /// written to.
+    fn detach(&mut self);
 }
 
 /// The workers that are linked; all shards share one.

@@ -5,9 +5,9 @@
 #[cfg(test)]
 mod tests;
 
-use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 use gatewayworker_protocol::inspect::FrameKind;
+use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 
 use super::Shard;
 use super::client::Waits;
@@ -63,6 +63,11 @@ impl<P: Ports> Shard<P> {
                 self.close(key, reason, last);
                 Reading::Closed
             }
+            Progress::ClosedByClient { reason: CloseReason::ClientLeft, frame, .. }
+                if means_cut(frame.as_deref()) && self.detach(key) =>
+            {
+                Reading::Closed
+            }
             Progress::ClosedByClient { reason, frame, answer } => {
                 self.close_by_client(key, reason, frame.as_deref(), answer);
                 Reading::Closed
@@ -98,7 +103,7 @@ impl<P: Ports> Shard<P> {
         self.receive(key, inbox, &mut [], now_ms)
     }
 
-    fn set_paused(&mut self, key: Key, is_paused: bool) {
+    pub(super) fn set_paused(&mut self, key: Key, is_paused: bool) {
         if let Some(client) = self.table.get(key)
             && client.is_paused != is_paused
         {
@@ -109,9 +114,24 @@ impl<P: Ports> Shard<P> {
 
     /// The client has ended its side, or its connection has failed.
     pub fn read_ended(&mut self, key: Key) {
-        self.close(key, CloseReason::ClientLeft, None);
+        if !self.detach(key) {
+            self.close(key, CloseReason::ClientLeft, None);
+        }
     }
 }
+
+/// Whether a client that sends this close frame has only lost its connection: what is no leaving of a page or a program.
+fn means_cut(frame: Option<&ClientCloseFrame>) -> bool {
+    frame.is_some_and(|frame| match frame.code {
+        1000 => false,
+        1001 => !frame.reason.is_empty(),
+        3000..=4998 => frame.code == GIVEN_UP,
+        _ => true,
+    })
+}
+
+/// The code with which a client gives up a line that seems dead.
+const GIVEN_UP: u16 = 3999;
 
 /// The outlet of a client's inbox.
 struct ToWorker<'s, P: Ports> {

@@ -113,6 +113,11 @@ impl SendQueue {
         self.push(frames.alone(encoding), Priority::Bulk, limits, blocked_bytes, transmit)
     }
 
+    /// Appends frames that are sent again, however many they are.
+    pub(super) fn push_all<'f>(&mut self, frames: impl Iterator<Item = &'f Bytes>) {
+        frames.for_each(|frame| self.outbox.push(frame.clone()));
+    }
+
     /// Does the rest of a push where the queue has a mark.
     #[inline(never)]
     fn pushed_marked(&mut self, priority: Priority, before: usize, blocked_bytes: &mut usize) -> Queued {

@@ -66,7 +66,8 @@ fn messages<'b>(protocol: &dyn Protocol, mut bytes: &'b [u8]) -> Vec<SentFrame<'
     frames
 }
 
-fn websocket_frames(mut bytes: &[u8]) -> Vec<SentFrame<'_>> {
+/// Returns the frames that these bytes are for a WebSocket client.
+pub(crate) fn websocket_frames(mut bytes: &[u8]) -> Vec<SentFrame<'_>> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
         if frames.len() >= MAX_FRAMES {

@@ -63,6 +63,15 @@ impl<'m> SharedFrames<'m> {
         }
     }
 
+    /// Returns the encoding for a client of such a listener that counts its messages; `None` where it cannot get this one.
+    pub(super) fn counted(&mut self, policy: &ListenerPolicy) -> Option<&'m Bytes> {
+        if self.message.is_counted_as_it_is() {
+            Some(self.encoding(policy))
+        } else {
+            policy.encode_counted(self.message)
+        }
+    }
+
     /// Returns a reference to an encoding of the message, or to the shard's copy of it.
     #[inline]
     pub(super) fn alone(&mut self, encoding: &'m Bytes) -> Bytes {

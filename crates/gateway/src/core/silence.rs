@@ -21,13 +21,21 @@ impl<P: Ports> Shard<P> {
 
     fn check_silence(&mut self, key: Key, now_ms: u64) {
         let Some(client) = self.table.get(key) else { return };
+        if client.resumable.is_some() {
+            return self.check_line(key, now_ms);
+        }
         let Some(heartbeat) = client.policy().heartbeat else { return };
         if client.is_paused {
             // Its silence is ours: it is not being read from.
             client.silent_since_ms = now_ms;
             client.pings = 0;
         }
-        let mut due = heartbeat.due(client.silent_since_ms, client.pings);
+        if client.pings == u16::MAX {
+            // It is pinged for ever: the count begins anew.
+            client.silent_since_ms = now_ms;
+            client.pings = 0;
+        }
+        let mut due = heartbeat.due(client.silent_since_ms, client.pings.into());
         if due.at_ms() <= now_ms {
             match due {
                 Due::Close(_) => return self.close_silent(key, now_ms),
@@ -35,7 +43,7 @@ impl<P: Ports> Shard<P> {
                     // However late the ping is, the client has its time from now.
                     client.silent_since_ms += now_ms - at_ms;
                     client.pings += 1;
-                    due = heartbeat.due(client.silent_since_ms, client.pings);
+                    due = heartbeat.due(client.silent_since_ms, client.pings.into());
                     let ping = client.policy().ping.clone();
                     self.send_own_frame(key, ping);
                 }
@@ -44,7 +52,7 @@ impl<P: Ports> Shard<P> {
         self.timers.insert(due.at_ms(), key);
     }
 
-    fn close_silent(&mut self, key: Key, now_ms: u64) {
+    pub(super) fn close_silent(&mut self, key: Key, now_ms: u64) {
         let Some(client) = self.table.get(key) else { return };
         let silent_s = now_ms.saturating_sub(client.silent_since_ms).div_ceil(1000);
         let reason = match client.pings {

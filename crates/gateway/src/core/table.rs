@@ -13,7 +13,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use gatewayworker_protocol::interest::Name;
 
-use super::client::{Client, NewClient};
+use super::client::{Client, NewClient, PendingAdmission};
 use super::index::{Index, Member, Membership};
 use super::membership_limits::{MembershipLimit, MembershipLimits};
 use super::ports::Ports;
@@ -46,8 +46,8 @@ pub struct Table<P: Ports> {
     by_id: HashMap<u32, u32, RandomState>,
     uids: Index,
     groups: Index,
-    /// How many are not admitted yet.
-    pending: usize,
+    /// Those that are not admitted yet: few at a time.
+    pending: HashMap<u32, PendingAdmission, RandomState>,
     limits: MembershipLimits,
     /// Who is told of presence rooms, where the gateway has them.
     presence: Option<Arc<PresenceFeed>>,
@@ -56,8 +56,8 @@ pub struct Table<P: Ports> {
 impl<P: Ports> Table<P> {
     /// A table without clients.
     pub(crate) fn new(limits: MembershipLimits) -> Self {
-        let (slots, free, by_id, uids, groups) = Default::default();
-        Self { slots, free, by_id, uids, groups, pending: 0, limits, presence: None }
+        let (slots, free, by_id, uids, groups, pending) = Default::default();
+        Self { slots, free, by_id, uids, groups, pending, limits, presence: None }
     }
 
     /// How many clients there are, admitted or not.
@@ -68,7 +68,7 @@ impl<P: Ports> Table<P> {
 
     /// How many clients are not admitted yet.
     pub(crate) fn pending_len(&self) -> usize {
-        self.pending
+        self.pending.len()
     }
 
     /// How many uids have a client.
@@ -83,7 +83,7 @@ impl<P: Ports> Table<P> {
 
     /// How many clients are admitted.
     pub(crate) fn admitted_len(&self) -> usize {
-        self.by_id.len() - self.pending
+        self.by_id.len() - self.pending.len()
     }
 
     pub(crate) fn contains(&self, connection_id: u32) -> bool {
@@ -160,17 +160,26 @@ impl<P: Ports> Table<P> {
     pub(crate) fn begin_admission(&mut self, key: Key) {
         self.note_hidden(key.connection_id);
         if let Some(client) = self.get(key)
-            && client.admission.is_none()
+            && !client.is_pending
         {
-            client.admission = Some(Box::default());
-            self.pending += 1;
+            client.is_pending = true;
+            self.pending.insert(key.connection_id, PendingAdmission::default());
         }
+    }
+
+    /// What waits for a client to be admitted, while that is so.
+    pub(super) fn pending(&mut self, key: Key) -> Option<&mut PendingAdmission> {
+        self.pending.get_mut(&key.connection_id)
     }
 
     /// Returns what was deferred for a client that waited to be admitted, and waits no more.
     pub(crate) fn end_admission(&mut self, key: Key) -> Option<Vec<Bytes>> {
-        let pending = self.get(key)?.admission.take()?;
-        self.pending -= 1;
+        let pending = self.pending.remove(&key.connection_id)?;
+        if self.pending.is_empty() {
+            // There may have been a crowd.
+            self.pending.shrink_to(KEEP);
+        }
+        self.get(key)?.is_pending = false;
         self.note_shown(key.connection_id);
         Some(pending.into_frames())
     }
@@ -447,8 +456,8 @@ impl<P: Ports> Table<P> {
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn check(&self) -> Result<(), String> {
         let pending = self.clients().filter(|client| client.is_pending()).count();
-        if (self.pending, self.by_id.len()) != (pending, self.clients().count()) {
-            return Err(format!("{} clients are counted as pending, {pending} are", self.pending));
+        if (self.pending.len(), self.by_id.len()) != (pending, self.clients().count()) {
+            return Err(format!("{} clients are counted as pending, {pending} are", self.pending.len()));
         }
         let mut memberships = 0;
         for client in self.clients() {

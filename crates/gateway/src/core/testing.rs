@@ -50,13 +50,16 @@ pub struct MemoryConnection {
     pub room: Rc<Cell<usize>>,
     /// Whether it has failed.
     pub is_broken: Rc<Cell<bool>>,
+    /// Whether its client was cut off it.
+    pub is_detached: Rc<Cell<bool>>,
 }
 
 impl MemoryConnection {
     /// A connection to a listener with these settings, which takes everything.
     pub fn new(policy: ListenerPolicy) -> Self {
-        let (written, is_broken) = Default::default();
-        Self { policy: Arc::new(policy), written, room: Rc::new(Cell::new(usize::MAX)), is_broken }
+        let (written, is_broken, is_detached) = Default::default();
+        let room = Rc::new(Cell::new(usize::MAX));
+        Self { policy: Arc::new(policy), written, room, is_broken, is_detached }
     }
 }
 
@@ -81,6 +84,10 @@ impl Transmit for MemoryConnection {
 impl Connection for MemoryConnection {
     fn policy(&self) -> &ListenerPolicy {
         &self.policy
+    }
+
+    fn detach(&mut self) {
+        self.is_detached.set(true);
     }
 }
 
@@ -213,6 +220,7 @@ impl Directory for MemoryDirectory {
 /// The settings of a WebSocket listener without heartbeat.
 pub fn policy() -> ListenerPolicy {
     ListenerPolicy {
+        resume: None,
         index: 0,
         port: 8289,
         framing: Framing::WebSocket(WebSocketType::Auto),
@@ -286,6 +294,7 @@ pub fn new_client(
     connection: MemoryConnection,
 ) -> NewClient<MemoryPorts> {
     NewClient {
+        resume: None,
         connection_id,
         seq: connection_id.into(),
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),

@@ -17,6 +17,7 @@ use super::close::Close;
 use super::effects::Effect;
 use super::membership_limits::MembershipLimit;
 use super::ports::Ports;
+use super::resumption::control;
 use super::send_queue::Priority;
 use super::table::Key;
 use super::websocket::encode;
@@ -180,7 +181,7 @@ impl<P: Ports> Shard<P> {
         match checked.and_then(|grant| self.apply_renewal(key, grant, number)) {
             Ok(expires_at) => {
                 let expires_at = expires_at.map_or("null".to_owned(), |at| at.to_string());
-                self.answer_token(key, &format!(r#"{{"gw":"token","ok":true,"expires_at":{expires_at}}}"#));
+                self.answer_token(key, &format!(r#""ok":true,"expires_at":{expires_at}"#));
             }
             Err(reason) => {
                 self.refuse_token(key, reason);
@@ -223,7 +224,7 @@ impl<P: Ports> Shard<P> {
     /// Tells a client that its new token is refused, and closes it after too many. That the gateway has no keys is not
     /// the client's mistake.
     fn refuse_token(&mut self, key: Key, reason: &str) {
-        self.answer_token(key, &format!(r#"{{"gw":"token","ok":false,"error":"{reason}"}}"#));
+        self.answer_token(key, &format!(r#""ok":false,"error":"{reason}""#));
         let Some(held) = self.tokens.by_id.get_mut(&key.connection_id()) else { return };
         if reason == KEYS_AWAY {
             return;
@@ -235,7 +236,22 @@ impl<P: Ports> Shard<P> {
     }
 
     fn answer_token(&mut self, key: Key, answer: &str) {
-        self.enqueue(key, Priority::Urgent, |_| encode::message(false, answer.as_bytes()));
+        self.enqueue(key, Priority::Urgent, |client| match &client.resumable {
+            None => encode::message(false, format!(r#"{{"gw":"token",{answer}}}"#).as_bytes()),
+            Some(_) => control::frame(&format!(r#"{{"token":{{{answer}}}}}"#)),
+        });
+    }
+
+    /// Has a new token checked that a client has sent in a control message of `gw.1`.
+    #[cold]
+    pub(super) fn take_token(&mut self, key: Key, token: &str) {
+        let message = serde_json::json!({"gw": "token", "token": token}).to_string();
+        self.take_new_token(key, message.as_bytes());
+    }
+
+    /// The uid of the token that a client was admitted with.
+    pub(super) fn token_uid(&self, id: u32) -> Option<Bytes> {
+        self.tokens.by_id.get(&id).and_then(|held| held.uid.clone())
     }
 
     /// Closes the clients whose tokens have expired.

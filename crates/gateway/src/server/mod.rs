@@ -42,7 +42,7 @@ use crate::listener::{ConnectionLimit, Listener};
 use crate::metrics::GatewayMetrics;
 use crate::perpetual::PerpetualTasks;
 use crate::presence::Presence;
-use crate::problem::problem;
+use crate::problem::{notices, problems};
 use crate::shard::{self, ShardMessage, ShardThread};
 #[cfg(feature = "otel")]
 use crate::spans;
@@ -143,10 +143,9 @@ pub async fn serve(
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
-    operator.stats.provide_problems(move || {
-        let of_keys = watched.authenticator.as_ref().and_then(|authenticator| authenticator.problem());
-        problem(watched.workers.len(), &watched.registers).into_iter().chain(of_keys).collect()
-    });
+    operator.stats.provide_problems(move || problems(&watched));
+    let watched = shared.clone();
+    operator.stats.provide_notices(move || notices(&watched));
     let draining = shutdown.child_token();
     let metrics =
         metrics_listener.map(|listener| (listener, Health::new(operator.stats.clone(), draining.clone())));

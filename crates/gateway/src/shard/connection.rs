@@ -33,7 +33,8 @@ impl Ports for GatewayPorts {
 pub(crate) struct ClientConnection {
     /// Its permit, held until the connection has ended.
     pub(crate) permit: ConnectionPermit,
-    pub(crate) socket: Socket,
+    /// The socket; `None` while the client may come back with another one.
+    pub(crate) socket: Option<Socket>,
     /// The task that reads from it, once there is one.
     pub(crate) reader: Option<AbortHandle>,
     /// What waits for it. Boxed: few clients have it, and every client has the place for it.
@@ -51,7 +52,7 @@ struct Waiting {
 
 impl ClientConnection {
     pub(crate) fn new(permit: ConnectionPermit, socket: Socket) -> Self {
-        Self { permit, socket, reader: None, waiting: None }
+        Self { permit, socket: Some(socket), reader: None, waiting: None }
     }
 
     /// Sets what wakes the task that reads from it.
@@ -90,17 +91,22 @@ impl ClientConnection {
 
 impl Transmit for ClientConnection {
     fn flush(&self, outbox: &mut Outbox) -> Flushed {
-        self.socket.flush(outbox)
+        self.socket.as_ref().map_or(Flushed::Empty, |socket| socket.flush(outbox))
     }
 
     fn committed(&self) -> usize {
-        self.socket.committed()
+        self.socket.as_ref().map_or(0, Transmit::committed)
     }
 }
 
 impl Connection for ClientConnection {
     fn policy(&self) -> &ListenerPolicy {
         &self.permit.policy
+    }
+
+    fn detach(&mut self) {
+        self.abort_tasks();
+        self.socket = None;
     }
 }
 

@@ -104,7 +104,7 @@ impl ShardThread {
                 info!(client = %id, %address, reason = detail, clients, "a silent client was closed");
             });
         }
-        let socket = &connection.socket;
+        let Some(socket) = &connection.socket else { return };
         // One try for the queued messages: the only one where the client has left or is destroyed.
         let flushed = match ending.has_left || ending.at_once {
             true => flush_last(socket, &mut outbox),
@@ -124,7 +124,9 @@ impl ShardThread {
         }
         self.closing.spawn_local(async move {
             let is_slow = reason == CloseReason::SlowConsumer;
-            closing::end(&connection.socket, &mut outbox, ending.with_close_frame, is_slow).await;
+            if let Some(socket) = &connection.socket {
+                closing::end(socket, &mut outbox, ending.with_close_frame, is_slow).await;
+            }
         });
     }
 
@@ -195,8 +197,8 @@ impl ShardThread {
 /// Returns the address of a client for the log. The core holds IPv4 addresses only; for IPv6 this is
 /// the address of the connection, which may be a proxy's.
 fn client_address(address: SocketAddrV4, connection: &ClientConnection) -> SocketAddr {
-    match connection.socket.tcp().peer_addr() {
-        Ok(peer) if address.ip().is_unspecified() => peer,
+    match connection.socket.as_ref().map(|socket| socket.tcp().peer_addr()) {
+        Some(Ok(peer)) if address.ip().is_unspecified() => peer,
         _ => address.into(),
     }
 }

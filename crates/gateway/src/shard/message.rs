@@ -3,7 +3,8 @@
 //! `server` sends connections and the stop; links on other shards send commands and questions.
 //! `run` serves them.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use gatewayworker_net::{DetachedLinkSocket, LinkPeer};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
+use crate::client::Opening;
 use crate::core::commands::ShardCommand;
 use crate::core::isolation::Isolated;
+use crate::core::resumption::control::Resume;
 use crate::core::source::ClosesGivenUp;
 use crate::core::trace::TraceId;
 use crate::core::worker_link::{Gone, TakenBack};
 use crate::listener::ConnectionPermit;
+use crate::socket::{DetachedSocket, Socket};
 use crate::trace_queue::TraceQueue;
 use crate::workers::WorkerLink;
 
@@ -24,6 +28,8 @@ use crate::workers::WorkerLink;
 pub(crate) enum ShardMessage {
     /// A connection that a listener has accepted.
     Client(std::net::TcpStream, NewConnection),
+    /// A connection of a client of this shard that comes back.
+    Returning(Box<ReturningConnection<DetachedSocket>>),
     /// A connection to the inner port, or to the Unix socket beside it.
     Link(DetachedLinkSocket, LinkPeer, OwnedSemaphorePermit),
     /// The commands of one link, in order.
@@ -65,6 +71,26 @@ pub(crate) struct NewTrace {
     pub(crate) queue: Arc<TraceQueue>,
     /// Whether there is such a client.
     pub(crate) begun: oneshot::Sender<bool>,
+}
+
+/// A connection whose client was cut off and comes back.
+pub(crate) struct ReturningConnection<S = Socket> {
+    pub(crate) socket: S,
+    pub(crate) permit: ConnectionPermit,
+    pub(crate) address: SocketAddrV4,
+    pub(crate) resume: Resume,
+    pub(crate) client: Opening,
+}
+
+impl<S> ReturningConnection<S> {
+    /// Does something with the socket that may fail.
+    pub(crate) fn try_map<T>(
+        self,
+        map: impl FnOnce(S) -> io::Result<T>,
+    ) -> io::Result<ReturningConnection<T>> {
+        let Self { socket, permit, address, resume, client } = self;
+        Ok(ReturningConnection { socket: map(socket)?, permit, address, resume, client })
+    }
 }
 
 /// A question to a shard.

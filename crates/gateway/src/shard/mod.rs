@@ -47,7 +47,7 @@ use crate::socket::Socket;
 use crate::trace_queue::TraceQueue;
 
 pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
-pub(crate) use message::{NewConnection, NewTrace, ShardMessage};
+pub(crate) use message::{NewConnection, NewTrace, ReturningConnection, ShardMessage};
 pub(crate) use run::run;
 
 /// How many messages a shard's channel holds; a sender waits for room.
@@ -182,7 +182,7 @@ impl ShardThread {
 
     /// Looks at the socket of a client; at `None` where the client is gone.
     pub(crate) fn with_socket<R>(&self, key: Key, look: impl FnOnce(Option<&Socket>) -> R) -> R {
-        look(self.core.borrow().connection_of(key).map(|connection| &connection.socket))
+        look(self.core.borrow().connection_of(key).and_then(|connection| connection.socket.as_ref()))
     }
 
     /// Draws a random connection id that is free and belongs to this shard.

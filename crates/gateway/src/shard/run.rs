@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use super::{NewConnection, ShardMessage, ShardThread};
 use crate::gateway_state::GatewayState;
 use crate::perpetual::{PerpetualTasks, cause};
+use crate::socket::DetachedSocket;
 use crate::{client, link, tls};
 
 /// Runs a shard on this thread until it is told to end.
@@ -76,6 +77,11 @@ impl ShardThread {
                     ShardMessage::Client(stream, new) => {
                         if let Ok(stream) = TcpStream::from_std(stream) {
                             self.spawn_client(stream, new);
+                        }
+                    }
+                    ShardMessage::Returning(returning) => {
+                        if let Ok(returning) = returning.try_map(DetachedSocket::attach) {
+                            tokio::task::spawn_local(client::resume(self.clone(), Box::new(returning)));
                         }
                     }
                     ShardMessage::Link(socket, peer, permit) => {

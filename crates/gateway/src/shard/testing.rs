@@ -75,6 +75,7 @@ pub(crate) async fn client(
     let (ours, theirs) = connection().await;
     let permit = permit_at("websocket://127.0.0.1:8289", &shard.shared.config);
     let client = NewClient {
+        resume: None,
         connection_id,
         seq: connection_id.into(),
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),

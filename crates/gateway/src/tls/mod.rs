@@ -18,5 +18,5 @@ mod validity;
 
 pub use certificate::TlsVersion;
 pub(crate) use certificate::{Certificate, Files};
-pub(crate) use socket::{RECORD, TlsSocket};
+pub(crate) use socket::{RECORD, TlsSession, TlsSocket};
 pub(crate) use traffic_keys::drop_unused_keys;

@@ -37,6 +37,9 @@ pub(crate) struct TlsSocket {
     session: RefCell<Session>,
 }
 
+/// The state of a TLS connection without its socket.
+pub(crate) struct TlsSession(Session);
+
 struct Session {
     engine: Engine,
     /// Received ciphertext that is not a complete record or handshake message yet.
@@ -48,6 +51,16 @@ struct Session {
 }
 
 impl TlsSocket {
+    /// Takes it apart, to be given to another thread.
+    pub(crate) fn into_parts(self) -> (TcpStream, TlsSession) {
+        (self.tcp, TlsSession(self.session.into_inner()))
+    }
+
+    /// Puts it together again.
+    pub(crate) fn of_parts(tcp: TcpStream, session: TlsSession) -> Self {
+        Self { tcp, session: RefCell::new(session.0) }
+    }
+
     /// Does the handshake. The caller sets a time limit, and drops the future when it is over.
     ///
     /// # Errors

@@ -4,15 +4,21 @@
 
 use std::io;
 
+use bytes::Bytes;
 use gatewayworker_auth::Refusal;
+use gatewayworker_protocol::close_code::{POLICY_VIOLATION, PROTOCOL_ERROR, TOKEN_EXPIRED, TRY_AGAIN_LATER};
 
 use super::health_check::HealthCheck;
 use super::text_answer::text_answer;
 use crate::access::rejections::RejectReason;
+use crate::core::websocket::encode;
 use crate::listener::AddressLimitReached;
 
 /// After how many seconds a client may try again whose token cannot be checked: the keys are fetched as often.
 const KEYS_AWAY_RETRY_S: u64 = 10;
+
+/// The longest reason of a close frame, in bytes: RFC 6455 section 5.5.
+const MAX_REASON: usize = 123;
 
 /// The rejection of a connection.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,9 @@ pub(crate) enum Rejection {
     /// A health check, which is answered and not counted.
     #[error("a health check")]
     HealthCheck(HealthCheck),
+    /// The rejection of a connection that has got its 101: a page reads the code of a close frame, and no status.
+    #[error("{0}")]
+    Opened(Box<Rejection>),
 }
 
 impl From<RejectReason> for Rejection {
@@ -113,6 +122,27 @@ impl Rejection {
             *is_head = true;
         }
         self
+    }
+
+    /// The rejection of a connection that has got its 101.
+    pub(crate) fn opened(self) -> Self {
+        Self::Opened(Box::new(self))
+    }
+
+    /// Returns the close frame for a client that has got its 101; `None` where it has left. Its code says whether the
+    /// client may come back (`docs/client-protocol.md`).
+    pub(crate) fn close_frame(&self) -> Option<Bytes> {
+        let Self::Http { status, sentence, reason, .. } = self else { return None };
+        let code = match status.split(' ').next() {
+            Some("401") => TOKEN_EXPIRED,
+            Some("429" | "503" | "408") => TRY_AGAIN_LATER,
+            _ if *reason == RejectReason::NoHandshake => PROTOCOL_ERROR,
+            _ => POLICY_VIOLATION,
+        };
+        // A control frame has 125 bytes at most.
+        let end = (0..=MAX_REASON).rev().find(|end| sentence.is_char_boundary(*end)).unwrap_or_default();
+        let reason = if sentence.len() <= MAX_REASON { sentence } else { &sentence[..end] };
+        Some(encode::close(Some(code), reason))
     }
 
     /// Returns the HTTP answer; `None` where the client has left, and for a health check.

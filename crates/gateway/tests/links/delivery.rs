@@ -111,7 +111,8 @@ async fn a_link_that_drains_ends_when_all_is_done_or_returned_and_its_clients_ar
     }
     first.events.send(Command::Ping(PingBody::Draining.encode())).await;
     let epoch = first.events.pairing.epoch;
-    first.calls.send([Command::Return { epoch, counts: EventCounts(vec![(id, 1)]) }]).await;
+    let counts = EventCounts(vec![(id, 1)]);
+    first.calls.send([Command::Return { epoch, counts, is_begun: false }]).await;
     say(&mut client, numbers(2..3)).await;
     // The first event is not done: nobody else is given the client's events.
     assert_eq!(second.events.until_pings().await, []);
@@ -128,6 +129,25 @@ async fn a_link_that_drains_ends_when_all_is_done_or_returned_and_its_clients_ar
     assert_eq!(first.events.event().await, Some(Command::Forget(vec![id])));
     assert_eq!(first.events.event().await, Some(Command::Ping(PingBody::Drained.encode())));
     assert_eq!(first.events.event().await, None);
+}
+
+#[tokio::test]
+async fn of_events_that_a_worker_gives_back_begun_the_first_is_marked() {
+    let gateway = quick_gateway(|_| ()).await;
+    let mut first = worker(&gateway, "W:0", 1).await;
+    let (mut client, id) = client_of(&gateway, &mut first).await;
+    let mut second = worker(&gateway, "W:1", 2).await;
+    say(&mut client, numbers(0..2)).await;
+    for number in 0..2 {
+        assert_eq!(first.message().await, (number.to_string(), false));
+    }
+    first.events.send(Command::Ping(PingBody::Draining.encode())).await;
+    let epoch = first.events.pairing.epoch;
+    let counts = EventCounts(vec![(id, 2)]);
+    first.calls.send([Command::Return { epoch, counts, is_begun: true }]).await;
+    second.adopt(id).await;
+    assert_eq!(second.message().await, ("0".into(), true));
+    assert_eq!(second.message().await, ("1".into(), false));
 }
 
 #[tokio::test]

@@ -167,12 +167,15 @@ pub enum Command {
         /// How many events, of which clients: the first ones that it has of each.
         counts: EventCounts,
     },
-    /// Ours: the worker, which drains, gives back events that it has not begun.
+    /// Ours: the worker, which drains, gives back events that it has not finished.
     Return {
         /// The epoch in which the events came.
         epoch: u32,
         /// How many events, of which clients: the last ones that it has of each.
         counts: EventCounts,
+        /// The first of them, of each client, may have been handled in part: it is marked as redelivered when it is
+        /// given again. The others were not begun.
+        is_begun: bool,
     },
     /// Ours: the worker has run `on_close` for the clients with these connections, as it took this
     /// gateway for lost.
@@ -307,7 +310,7 @@ impl Command {
             code::ADMIT => admit::decode(&mut frame),
             code::DONE => done::decode(frame.connection_id, &frame.body),
             code::ATTACH => attach::decode(frame.connection_id, &frame.body),
-            code::RETURN => returned::decode(frame.connection_id, &frame.body),
+            code::RETURN => returned::decode(frame.connection_id, frame.flag, &frame.body),
             code::CLOSED => closed::decode(&frame.body),
             code::ADOPT => adopt::decode(&mut frame),
             code::FORGET => forget::decode(&frame.body),
@@ -360,7 +363,7 @@ impl Command {
             Self::Admit(connection_id) => admit::encode(connection_id),
             Self::Attach { epoch, process } => attach::encode(epoch, process),
             Self::Done { epoch, counts } => done::encode(epoch, &counts),
-            Self::Return { epoch, counts } => returned::encode(epoch, &counts),
+            Self::Return { epoch, counts, is_begun } => returned::encode(epoch, &counts, is_begun),
             Self::Closed(connection_ids) => closed::encode(&connection_ids),
             Self::Adopt { origin, session } => adopt::encode(origin, session),
             Self::Forget(connection_ids) => forget::encode(&connection_ids),

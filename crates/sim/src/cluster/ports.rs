@@ -50,6 +50,8 @@ impl core::Connection for SimConnection {
     fn policy(&self) -> &ListenerPolicy {
         &self.policy
     }
+
+    fn detach(&mut self) {}
 }
 
 /// Writes as much of an outbox as the socket takes.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gatewayworker_tests::process::binary;
+use gatewayworker_tests::process::{Process, binary};
 use serde_json::json;
 
 use super::site::{Site, text};
@@ -96,6 +96,26 @@ async fn an_application_may_print_anything() {
     let worker = &site.status().await["daemons"][1]["processes"][0];
     assert_eq!(worker["listens"], json!([format!("http://{}", site.http)]));
     assert!(site.log().contains("businessworker | ready to go\n"), "{}", site.log());
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_worker_waits_for_those_of_others_and_a_restart_starts_none_either() {
+    let site = Site::new();
+    let said = site.succeeds("start", &["-d", "--no-worker"]).await;
+    assert!(said.contains("start your workers  ") && !said.contains("client.html"), "{said}");
+    let names = |status: &serde_json::Value| {
+        let daemons = status["daemons"].as_array().unwrap().iter();
+        daemons.map(|daemon| daemon["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let status = site.status().await;
+    assert_eq!(names(&status), ["register", "gateway"]);
+    assert_eq!(status["ready"], false, "clients wait");
+    site.succeeds("restart", &[]).await;
+    assert_eq!(names(&site.status().await), ["register", "gateway"]);
+    let file = site.directory.path().join("businessworker.toml");
+    let _worker = Process::start(&["businessworker", "--config", file.to_str().unwrap()]);
+    site.greeted_client().await;
+    site.succeeds("stop", &[]).await;
 }
 
 #[tokio::test]

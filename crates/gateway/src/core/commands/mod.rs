@@ -126,7 +126,7 @@ pub(super) fn route(command: Command, caller: &Closer, number: impl FnOnce() -> 
         Command::LeaveGroup { connection_id, group } => Some(leave_group::route(connection_id, group)),
         Command::Ungroup(group) => Some(ungroup::route(group)),
         Command::Done { epoch, counts } => Some(done::route(epoch, counts)),
-        Command::Return { epoch, counts } => Some(returned::route(epoch, counts)),
+        Command::Return { epoch, counts, is_begun } => Some(returned::route(epoch, counts, is_begun)),
         Command::Closed(connection_ids) => Some(closed::route(connection_ids)),
         Command::Ask(_)
         | Command::WorkerConnect(_)

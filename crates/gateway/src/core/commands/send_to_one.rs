@@ -21,13 +21,10 @@ pub(super) fn route(to: u32, message: Payload) -> Routed {
 
 impl SendToOne {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
-        if let Some(key) = shard.table.key_of(self.to) {
-            let message = self.message;
-            let is_queued =
-                shard.enqueue(key, Priority::Urgent, |client| client.policy().encode_only(message));
-            if is_queued {
-                shard.settings.counters.count_deliveries(DeliveryKind::Client, 1);
-            }
+        if let Some(key) = shard.table.key_of(self.to)
+            && shard.enqueue_message(key, Priority::Urgent, self.message)
+        {
+            shard.settings.counters.count_deliveries(DeliveryKind::Client, 1);
         }
     }
 }

@@ -104,7 +104,7 @@ impl Gateway {
 
     fn gives_back(&mut self, link: &Link, id: u32, events: u32) {
         let epoch = link.epoch();
-        self.shard(id).take_back_events(id, epoch, events);
+        self.shard(id).take_back_events(id, epoch, events, false);
         self.settle();
     }
 

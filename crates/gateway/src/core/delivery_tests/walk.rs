@@ -233,7 +233,10 @@ impl Walk {
             match given.cmd {
                 // It is not begun: it is noted.
                 code::ADOPT => self.alive[at].handled.push(given.id),
-                _ => self.shard(given.id).take_back_events(given.id, epoch, 1),
+                _ => {
+                    let is_begun = self.rng.random_bool(0.2);
+                    self.shard(given.id).take_back_events(given.id, epoch, 1, is_begun);
+                }
             }
         }
         self.tell_done_of(at);

@@ -34,10 +34,21 @@ fn events_are_finished_from_the_front_and_no_more_than_were_given() {
 #[test]
 fn events_are_taken_back_from_the_end_and_keep_their_order_without_a_mark() {
     let mut log = log(&[b"one", b"two", b"three"], 3);
-    assert_eq!(log.take_back(2), Ended { events: 2, bytes: 200, ..Ended::default() });
+    assert_eq!(log.take_back(2, false), Ended { events: 2, bytes: 200, ..Ended::default() });
     assert_eq!(log.given(), 1);
     log.check().unwrap();
     assert_eq!(waiting(&mut log), [(b"two".to_vec(), false, 0), (b"three".to_vec(), false, 0)]);
+}
+
+#[test]
+fn of_events_that_are_taken_back_the_first_is_marked_where_it_was_begun() {
+    let mut log = log(&[b"one", b"two", b"three", b"four"], 3);
+    log.take_back(2, true);
+    log.check().unwrap();
+    let unmarked = |text: &[u8]| (text.to_vec(), false, 0);
+    assert_eq!(waiting(&mut log), [(b"two".to_vec(), true, 0), unmarked(b"three"), unmarked(b"four")]);
+    assert_eq!(log.take_back(9, true).events, 4);
+    assert!(waiting(&mut log)[0].1);
 }
 
 #[test]
@@ -102,7 +113,7 @@ fn a_suspect_counts_until_it_is_finished_taken_back_or_settled() {
     };
     assert!(suspect().finish(1).was_suspect);
     let mut log = suspect();
-    assert!(!log.take_back(1).was_suspect && log.take_back(1).was_suspect);
+    assert!(!log.take_back(1, false).was_suspect && log.take_back(1, false).was_suspect);
     let settled = suspect().settle(DeliveryMode::AtLeastOnce, true);
     assert!(settled.ended.was_suspect && settled.tries == 2);
 }

@@ -30,7 +30,7 @@ fn done(epoch: u32) -> Command {
 }
 
 fn returned(epoch: u32) -> Command {
-    Command::Return { epoch, counts: EventCounts(vec![(2, 1)]) }
+    Command::Return { epoch, counts: EventCounts(vec![(2, 1)]), is_begun: false }
 }
 
 fn set_session(connection_id: u32) -> Command {

@@ -42,6 +42,8 @@ pub(crate) struct Upgrade {
     pub(crate) token: Option<Vec<u8>>,
     /// The client's own span, where the listener accepts one.
     pub(crate) trace_parent: Option<TraceContext>,
+    /// The answer names `gw.1`.
+    pub(crate) is_resumable: bool,
 }
 
 /// Reads the request of a connection to `listener`, and checks that it can be upgraded.
@@ -112,7 +114,8 @@ fn accept(
     // A page is only connected where one of its subprotocols is answered.
     let for_token = || shows_token().then_some(token::SUBPROTOCOL);
     let subprotocol = access.subprotocol(offered).or_else(for_token);
-    let response = answer(request, subprotocol)?;
+    let resumable = policy.resume.and_then(|_| access.resumable_subprotocol(offered));
+    let response = answer(request, resumable.as_deref().or(subprotocol))?;
     let origin = request.header("Origin");
     access
         .check_origin(origin)
@@ -127,6 +130,7 @@ fn accept(
             true => request.header("traceparent").and_then(TraceContext::from_traceparent),
             false => None,
         },
+        is_resumable: resumable.is_some(),
     })
 }
 

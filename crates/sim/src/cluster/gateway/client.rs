@@ -218,6 +218,7 @@ impl Gateway {
         let inbox = Inbox::new(&self.policy, said);
         let connection = SimConnection { socket: socket.clone(), policy: self.policy.clone(), number };
         let new = NewClient {
+            resume: None,
             connection_id: core.draw_connection_id(|| context.rng.next_u64() as u32),
             seq: self.next_seq,
             address: super::super::address(socket.peer()),

@@ -91,6 +91,7 @@ impl GatewayOptions {
 
     fn policy(&self) -> ListenerPolicy {
         ListenerPolicy {
+            resume: None,
             index: 0,
             port: CLIENTS,
             framing: Framing::WebSocket(WebSocketType::Auto),

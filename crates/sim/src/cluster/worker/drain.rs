@@ -100,7 +100,7 @@ impl Worker {
         self.tell_done(gateway, context);
         let Some(epoch) = self.events[gateway].epoch() else { return };
         context.note(|| format!("returns {counts:08x?} to gateway {gateway}"));
-        let _ = self.calls[gateway].tell(Command::Return { epoch: epoch.number(), counts });
+        let _ = self.calls[gateway].tell(Command::Return { epoch: epoch.number(), counts, is_begun: false });
         self.calls[gateway].connection.iter().for_each(|connection| connection.writer.flush());
     }
 

@@ -1,0 +1,385 @@
+//! Clients that keep their connection over cuts: the subprotocol `gw.1` (`docs/client-protocol.md`).
+//!
+//! A client that has opened with it has a [`Resumable`]. What it is sent goes into its outbox as anybody's, and is kept
+//! until it is acknowledged. When its connection is cut the client is *detached*: it stays in the table, with its uid,
+//! groups and session, and what it is sent is kept only. A new connection is [attached](Shard::attach) to it, also while
+//! the old one seems alive. All others pay a look at a field that they do not have.
+//!
+//! The shell checks tokens and reads the first message of a connection; no socket is known here.
+//!
+//! - `kept`: the messages that are kept;
+//! - `control`: control messages, as bytes;
+//! - `closed`: what is left of a client that the application has closed while it was away;
+//! - `receiving`: what such a client sends.
+
+mod closed;
+pub(crate) mod control;
+pub(super) mod kept;
+mod receiving;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use bytes::Bytes;
+use gatewayworker_protocol::CloseReason;
+use subtle::ConstantTimeEq;
+
+use super::Shard;
+use super::client::Waits;
+use super::ports::{Connection, Ports};
+use super::send_queue::{Priority, SendQueue};
+use super::table::Key;
+use closed::ClosedClients;
+use control::Lost;
+use kept::Kept;
+
+/// What a listener says of clients that may come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumePolicy {
+    /// For how long a client is kept after a cut, in ms.
+    pub resume_ms: u64,
+    /// How much is kept for one client, in bytes.
+    pub resume_bytes: usize,
+    /// How often a client hears from the gateway, in ms.
+    pub ping_ms: u64,
+}
+
+/// After so many pings without a word of the client, in halves, its line is dead.
+const DEAD_AFTER_HALVES: u64 = 5;
+
+/// A client is told that its messages have arrived after so many of them at the latest.
+const ACK_EVERY: u64 = 32;
+
+/// What is known of a client that may come back.
+#[derive(Debug)]
+pub(super) struct Resumable {
+    /// Who knows it is the client.
+    secret: [u8; 16],
+    policy: ResumePolicy,
+    pub(super) kept: Kept,
+    /// How many messages of the client its worker was given.
+    received: u64,
+    /// How many of these the client knows of,
+    acknowledged: u64,
+    /// and how many bytes it does not know of.
+    unacknowledged_bytes: usize,
+    /// The highest number of its attempts to resume.
+    attempt: u64,
+    /// When it was last sent something, and when it was last asked for a sign of life, in ms.
+    sent_ms: u64,
+    asked_ms: u64,
+    detached: Option<Detached>,
+}
+
+/// A cut.
+#[derive(Debug, Clone, Copy)]
+struct Detached {
+    until_ms: u64,
+}
+
+impl Resumable {
+    /// A client that has just come, and is the one that knows this secret.
+    pub(super) fn new(secret: [u8; 16], policy: ResumePolicy) -> Self {
+        Self {
+            secret,
+            policy,
+            kept: Kept::default(),
+            received: 0,
+            acknowledged: 0,
+            unacknowledged_bytes: 0,
+            attempt: 0,
+            sent_ms: 0,
+            asked_ms: 0,
+            detached: None,
+        }
+    }
+
+    /// How often it hears from the gateway, in ms.
+    pub(super) fn ping_ms(&self) -> u64 {
+        self.policy.ping_ms
+    }
+
+    /// Whether its connection is cut.
+    pub(super) fn is_detached(&self) -> bool {
+        self.detached.is_some()
+    }
+}
+
+/// The clients of a shard that may come back, together.
+#[derive(Debug, Default)]
+pub(super) struct Resumption {
+    /// What is kept for all of them, in bytes.
+    bytes: usize,
+    /// Those that are detached, with the time at which each is given up, the first one first.
+    detached: BTreeSet<(u64, u32)>,
+    closed: ClosedClients,
+}
+
+impl Resumption {
+    /// When the next one is given up, in ms.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        let detached = self.detached.first().map(|(at_ms, _)| *at_ms);
+        detached.into_iter().chain(self.closed.next_ms()).min()
+    }
+
+    /// Whether an id is that of a client that the application has closed while it was away.
+    pub(super) fn has_closed(&self, id: u32) -> bool {
+        self.closed.contains(id)
+    }
+
+    /// How much is kept, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many clients are detached.
+    pub(super) fn detached_len(&self) -> usize {
+        self.detached.len()
+    }
+}
+
+/// A connection whose first message asks to be attached to a client.
+pub struct Returning<C> {
+    /// The new connection.
+    pub connection: C,
+    /// The client's id and secret, as its token says.
+    pub connection_id: u32,
+    /// The secret of its token.
+    pub secret: [u8; 16],
+    /// The number of the attempt.
+    pub attempt: u64,
+    /// How many messages the client has.
+    pub got: u64,
+    /// Where the connection comes from.
+    pub address: SocketAddrV4,
+    /// It has offered permessage-deflate.
+    pub may_compress: bool,
+    /// The uid of the token that it was admitted with, where it has shown one.
+    pub uid: Option<Option<Bytes>>,
+}
+
+/// What became of such a connection.
+pub enum Attached<C> {
+    /// It is the client's: read from it.
+    Yes(Key),
+    /// There is no such client: the connection is a new client's, which is told why.
+    Lost(C, Lost),
+    /// The application has closed the client: the connection gets this, and ends.
+    Closed(C, Vec<Bytes>),
+    /// A newer connection has the client: this one ends.
+    Superseded(C),
+    /// The client says that it has what it was never sent: the connection ends.
+    NeverSent(C),
+}
+
+impl<P: Ports> Shard<P> {
+    /// Sends a message that counts: it is kept until the client acknowledges it. `None` is one that cannot be sent to
+    /// such a client. Returns whether the client will get it.
+    pub(super) fn enqueue_kept(&mut self, key: Key, priority: Priority, frame: Option<Bytes>) -> bool {
+        let Some(frame) = frame.filter(|frame| !frame.is_empty()) else {
+            self.settings.counters.deliveries_dropped.add(1);
+            return false;
+        };
+        if self.keep(key, frame.clone()) {
+            // A connection that turns out to be broken is a cut.
+            self.enqueue(key, priority, |_| frame);
+        }
+        true
+    }
+
+    /// Keeps a frame for a client. Returns whether it is to be sent, too: not while the client is detached.
+    pub(super) fn keep(&mut self, key: Key, frame: Bytes) -> bool {
+        let now_ms = self.now_ms;
+        let budget = self.settings.outbox_budget;
+        let Some(resumable) = self.table.get(key).and_then(|client| client.resumable.as_mut()) else {
+            return true;
+        };
+        let before = resumable.kept.bytes();
+        resumable.kept.push(frame);
+        let others = self.resumption.bytes - before;
+        let limit = resumable.policy.resume_bytes.min(budget.saturating_sub(others));
+        while resumable.kept.bytes() > limit && resumable.kept.forget_oldest() {}
+        self.resumption.bytes = others + resumable.kept.bytes();
+        resumable.sent_ms = now_ms;
+        !resumable.is_detached()
+    }
+
+    /// The client's connection is cut: it may come back. Returns `false` where it may not, and is to be closed.
+    pub(super) fn detach(&mut self, key: Key) -> bool {
+        let now_ms = self.now_ms;
+        let is_stopping = self.is_stopping();
+        let Some(client) = self.table.get(key) else { return false };
+        let is_pending = client.is_pending();
+        let Some(resumable) = client.resumable.as_mut().filter(|_| !is_pending && !is_stopping) else {
+            return false;
+        };
+        if resumable.is_detached() {
+            return true;
+        }
+        let until_ms = now_ms + resumable.policy.resume_ms;
+        resumable.detached = Some(Detached { until_ms });
+        self.effects.signals.deadline |= self.resumption.next_ms().is_none_or(|next_ms| until_ms < next_ms);
+        self.resumption.detached.insert((until_ms, key.connection_id()));
+        self.settings.counters.detached.add(1);
+        self.cut(key);
+        true
+    }
+
+    /// Ends a client's connection, and not the client.
+    fn cut(&mut self, key: Key) {
+        self.set_paused(key, false);
+        let Some(client) = self.table.get(key) else { return };
+        client.waits = Waits::No;
+        client.connection.detach();
+        let is_traced = client.queue.is_traced();
+        let queue = std::mem::take(&mut client.queue);
+        client.queue.set_traced(is_traced);
+        // What was not written is kept.
+        drop(queue.close(&mut self.blocked_bytes));
+    }
+
+    /// Attaches a connection to the client that it is of, and sends what that has missed. Where the client still has
+    /// another one, that ends.
+    pub fn attach(&mut self, returning: Returning<P::Connection>, now_ms: u64) -> Attached<P::Connection> {
+        self.set_now(now_ms);
+        let Returning { connection, connection_id: id, secret, attempt, got, address, may_compress, uid } =
+            returning;
+        if self.is_stopping() {
+            return Attached::Lost(connection, Lost::Drained);
+        }
+        if uid.is_some_and(|uid| uid != self.token_uid(id)) {
+            return Attached::Lost(connection, Lost::Unknown);
+        }
+        let key = self.table.key_of(id);
+        let known = key.and_then(|key| self.table.get(key)).and_then(|client| client.resumable.as_mut());
+        let Some((key, resumable)) = key.zip(known).filter(|(_, known)| is_same(&known.secret, &secret))
+        else {
+            return match self.resumption.closed.last_words(id, &secret, got) {
+                Some(frames) => Attached::Closed(connection, frames),
+                None => Attached::Lost(connection, Lost::Expired),
+            };
+        };
+        if attempt <= resumable.attempt {
+            return Attached::Superseded(connection);
+        }
+        if got > resumable.kept.last() {
+            return Attached::NeverSent(connection);
+        }
+        resumable.attempt = attempt;
+        if resumable.kept.frames_behind(got).is_none() {
+            self.close(key, CloseReason::ClientLeft, None);
+            return Attached::Lost(connection, Lost::Behind);
+        }
+        self.cut(key);
+        self.acknowledged(key, got);
+        let Some(client) = self.table.get(key) else { return Attached::Lost(connection, Lost::Expired) };
+        client.connection = connection;
+        (client.address, client.may_compress) = (address, may_compress);
+        (client.silent_since_ms, client.pings) = (now_ms, 0);
+        let id_text = client.id(self.settings.address).to_string();
+        let Some(resumable) = &mut client.resumable else { return Attached::Yes(key) };
+        (resumable.sent_ms, resumable.asked_ms) = (now_ms, now_ms);
+        (resumable.acknowledged, resumable.unacknowledged_bytes) = (resumable.received, 0);
+        if let Some(detached) = resumable.detached.take() {
+            self.resumption.detached.remove(&(detached.until_ms, id));
+        }
+        let is_traced = client.queue.is_traced();
+        client.queue = SendQueue::of(control::resumed(&id_text, resumable.received));
+        client.queue.push_all(resumable.kept.frames_behind(got).into_iter().flatten());
+        client.queue.set_traced(is_traced);
+        self.list_urgent(key);
+        self.settings.counters.resumed.add(1);
+        Attached::Yes(key)
+    }
+
+    /// Gives up the clients that have not come back.
+    pub(super) fn close_detached(&mut self, now_ms: u64) {
+        self.resumption.closed.forget_old(now_ms, &mut self.resumption.bytes);
+        while let Some((until_ms, id)) = self.resumption.detached.first().copied()
+            && until_ms <= now_ms
+        {
+            self.resumption.detached.pop_first();
+            if let Some(key) = self.table.key_of(id) {
+                self.close(key, CloseReason::ClientLeft, None);
+            }
+        }
+    }
+
+    /// A client is closed: nothing is kept for it any more, unless the application closes it while it is away; then it
+    /// is told when it comes back.
+    pub(super) fn forget_resumable(
+        &mut self,
+        id: u32,
+        resumable: Resumable,
+        close: &super::close::Close<'_>,
+    ) {
+        let Resumable { secret, kept, detached, policy, .. } = resumable;
+        self.resumption.bytes -= kept.bytes();
+        let Some(detached) = detached else { return };
+        self.resumption.detached.remove(&(detached.until_ms, id));
+        let is_by_application = matches!(
+            close.reason,
+            CloseReason::Kicked | CloseReason::Refused | CloseReason::Destroyed | CloseReason::TokenExpired
+        );
+        if is_by_application && !self.is_stopping() {
+            let until_ms = self.now_ms + policy.resume_ms;
+            self.effects.signals.deadline |=
+                self.resumption.next_ms().is_none_or(|next_ms| until_ms < next_ms);
+            let bytes = &mut self.resumption.bytes;
+            self.resumption.closed.insert((until_ms, id), secret, kept, close.last.as_ref(), bytes);
+        }
+    }
+
+    /// Looks whether the line of such a client is alive, and asks it.
+    pub(super) fn check_line(&mut self, key: Key, now_ms: u64) {
+        let Some(client) = self.table.get(key) else { return };
+        if client.is_paused {
+            client.silent_since_ms = now_ms;
+        }
+        let silent_since_ms = client.silent_since_ms;
+        let Some(resumable) = &mut client.resumable else { return };
+        let ping_ms = resumable.policy.ping_ms;
+        if resumable.is_detached() {
+            return self.timers.insert(now_ms + ping_ms, key);
+        }
+        let dead_ms = silent_since_ms + ping_ms * DEAD_AFTER_HALVES / 2;
+        if dead_ms <= now_ms {
+            if self.detach(key) {
+                return self.timers.insert(now_ms + ping_ms, key);
+            }
+            return self.close_silent(key, now_ms);
+        }
+        let ping_at_ms = |resumable: &Resumable| {
+            (resumable.sent_ms + ping_ms).min(silent_since_ms.max(resumable.asked_ms) + ping_ms)
+        };
+        if ping_at_ms(resumable) <= now_ms {
+            (resumable.sent_ms, resumable.asked_ms) = (now_ms, now_ms);
+            let due_ms = ping_at_ms(resumable).min(dead_ms);
+            if resumable.received > resumable.acknowledged {
+                // Else the last messages before a pause would stay in doubt.
+                self.acknowledge(key);
+            }
+            self.send_own_frame(key, control::ping());
+            return self.timers.insert(due_ms, key);
+        }
+        let due_ms = ping_at_ms(resumable).min(dead_ms);
+        self.timers.insert(due_ms, key);
+    }
+
+    /// A client has the messages up to this number. Returns whether it was ever sent as many.
+    fn acknowledged(&mut self, key: Key, number: u64) -> bool {
+        let Some(resumable) = self.table.get(key).and_then(|client| client.resumable.as_mut()) else {
+            return true;
+        };
+        let before = resumable.kept.bytes();
+        let acknowledged = resumable.kept.acknowledge(number);
+        self.resumption.bytes = self.resumption.bytes - before + resumable.kept.bytes();
+        acknowledged.is_ok()
+    }
+}
+
+fn is_same(one: &[u8; 16], other: &[u8; 16]) -> bool {
+    one.ct_eq(other).into()
+}
