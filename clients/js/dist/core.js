@@ -222,6 +222,9 @@ const controlled = (core, text, now) => {
     }
     else if (ping) {
         acknowledge(core);
+        // Its answer acknowledges what the gateway has read: the last messages before a pause are not in doubt for long.
+        if (core.written)
+            control(core, { ping: {} });
     }
     else if (go) {
         core.goAt = now + go.within_ms * core.settings.random();

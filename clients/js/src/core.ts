@@ -314,6 +314,8 @@ const controlled = (core: Core, text: string, now: number) => {
     acknowledged(core, ack, now);
   } else if (ping) {
     acknowledge(core);
+    // Its answer acknowledges what the gateway has read: the last messages before a pause are not in doubt for long.
+    if (core.written) control(core, { ping: {} });
   } else if (go) {
     core.goAt = now + go.within_ms * core.settings.random();
   }

@@ -1,12 +1,12 @@
 // The library's core against a gateway's state machine, at random: thousands of cuts, each of them replayed by its seed.
-// WALK_SEED=7 runs one seed again, WALK_RUNS=1000 runs more.
+// WALK_SEED=7 runs one seed again, WALK_RUNS=5000 runs more.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { World, plain } from "./reference/world.mjs";
 
 const FIRST = Number(process.env.WALK_SEED ?? 1);
-const RUNS = process.env.WALK_SEED ? 1 : Number(process.env.WALK_RUNS ?? 150);
+const RUNS = process.env.WALK_SEED ? 1 : Number(process.env.WALK_RUNS ?? 600);
 const STEPS = 2000;
 
 function eachSeed(run) {
@@ -41,8 +41,8 @@ test("over any cuts everything arrives once and in order, in both directions, an
     counts.down += client.down.length;
   });
   console.log(JSON.stringify(counts));
-  if (RUNS >= 100) {
-    assert.ok(counts.cuts > 5000 && counts.cutsWhileResuming > 500 && counts.takeovers > 500, JSON.stringify(counts));
+  if (RUNS >= 600) {
+    assert.ok(counts.cuts > 10000 && counts.cutsWhileResuming > 2000 && counts.takeovers > 2000, JSON.stringify(counts));
   }
 });
 
@@ -87,5 +87,5 @@ test("where the gateway keeps too little, the page is told so, and knows what ma
     }
   });
   console.log(JSON.stringify({ losses, closes }));
-  if (RUNS >= 100) assert.ok(losses > 300 && closes > 100, `${losses} ${closes}`);
+  if (RUNS >= 600) assert.ok(losses > 300 && closes > 100, `${losses} ${closes}`);
 });

@@ -70,6 +70,7 @@ export class Gateway {
         this.application.detached(client);
       } else if (line && now - Math.min(line.sentAt, line.heardAt) >= pingMs && now - line.pingedAt >= pingMs) {
         line.pingedAt = now;
+        if (client.unacked) this.#acknowledge(line, now);
         this.#say(line, { ping: {} }, now);
       } else if (!line && now - client.detachedAt > resumeMs) {
         this.#gone(client);
