@@ -142,8 +142,8 @@ export const connect = (url, options = {}) => {
                 act((now) => core.received(state, data, now));
             };
             opening.onclose = (event) => ended(event);
-            // `onclose` follows. Without a listener some libraries throw.
-            opening.onerror = () => { };
+            // `onclose` follows, but in Node where nothing has opened.
+            opening.onerror = () => state.phase === 1 /* core.Phase.CONNECTING */ && ended({});
         }
         catch (error) {
             ended({ reason: String(error) }, false);

@@ -224,8 +224,8 @@ export const connect = (url: Value<string>, options: Options = {}): Client => {
         act((now) => core.received(state, data, now));
       };
       opening.onclose = (event: object) => ended(event);
-      // `onclose` follows. Without a listener some libraries throw.
-      opening.onerror = () => {};
+      // `onclose` follows, but in Node where nothing has opened.
+      opening.onerror = () => state.phase === core.Phase.CONNECTING && ended({});
     } catch (error) {
       ended({ reason: String(error) }, false);
     }

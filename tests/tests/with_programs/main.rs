@@ -16,6 +16,7 @@ mod federation_login;
 mod federation_move;
 mod federation_names;
 mod http_guide;
+mod javascript_client;
 mod listeners;
 mod metrics;
 mod nginx;
@@ -139,6 +140,9 @@ gatewayworker_tests::tests_with_programs! {
         page::the_console_answers_the_heartbeat_and_stays_connected,
         page::the_console_speaks_the_language_of_its_user_and_no_other,
         tls::the_chat_page_works_over_wss_in_a_browser;
+    [NODE]
+        javascript_client::the_librarys_own_tests_pass,
+        javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order;
     [OPENSSL]
         tls::openssl_talks_lines_of_text_over_tls,
         tls::tls_below_the_listeners_minimum_is_refused;
