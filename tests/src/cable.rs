@@ -1,7 +1,7 @@
 //! The cable between clients and a gateway: a TCP proxy that tests pull, or that is cut after any byte by itself.
 //!
 //! A [`Cable`] passes bytes on and knows nothing of them. [`Cable::pull`] ends its connections and lets no new one through,
-//! until [`Cable::plug`]. [`Cable::cut_at_random`] ends each connection after some bytes in one of its directions; the
+//! until [`Cable::plug`]. [`Cable::deaden`] leaves connections open and passes nothing. [`Cable::cut_at_random`] ends each connection after some bytes in one of its directions; the
 //! gateway notices half of these cuts only when the client is back.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +19,8 @@ use tokio::task::AbortHandle;
 enum State {
     Whole,
     Pulled,
+    /// What was connected before passes nothing any more, and stays open at both ends. How often it was so.
+    Dead(u32),
     /// Each connection passes at most so many bytes in one direction.
     Cutting(u64),
 }
@@ -82,6 +84,13 @@ impl Cable {
         self.shared.state.send_replace(State::Whole);
     }
 
+    /// Lets the connections of now pass nothing any more, without an end; those that are made from now on work.
+    pub fn deaden(&self) {
+        self.shared.state.send_modify(|state| {
+            *state = State::Dead(if let State::Dead(times) = state { *times + 1 } else { 0 });
+        });
+    }
+
     /// Cuts each connection that is made from now on after 1 to `most` bytes in one direction, and those of before now.
     pub fn cut_at_random(&self, most: u64) {
         self.shared.state.send_replace(State::Cutting(most));
@@ -132,21 +141,35 @@ impl Shared {
         let (from_gateway, to_gateway) = gateway.into_split();
         let mut upward = Way { from: from_client, to: to_gateway, left: up };
         let mut downward = Way { from: from_gateway, to: to_client, left: down };
-        let was_cut = tokio::select! {
-            was_cut = upward.pass() => was_cut,
-            was_cut = downward.pass() => was_cut,
-            _ = state.wait_for(|now| *now == State::Pulled || *now != begun && matches!(now, State::Cutting(_))) => false,
+        let end = |was_cut: bool| if was_cut { End::Cut } else { End::Closed };
+        let end = tokio::select! {
+            was_cut = upward.pass() => end(was_cut),
+            was_cut = downward.pass() => end(was_cut),
+            now = state.wait_for(|now| *now != begun && *now != State::Whole) => match now.as_deref() {
+                Ok(State::Dead(_)) => End::Dead,
+                _ => End::Closed,
+            },
         };
-        if was_cut {
+        if end == End::Cut {
             self.cuts.fetch_add(1, Ordering::Relaxed);
-            if stays_half_open {
-                // The client's side ends now; the gateway is not told.
-                drop((upward.from, downward.to));
-                let _ = state.wait_for(|now| *now == State::Pulled).await;
-                drop((upward.to, downward.from));
+            if !stays_half_open {
+                return;
             }
+            // The client's side ends now; the gateway is not told.
+            drop((upward.from, downward.to));
+            let _ = state.wait_for(|now| *now == State::Pulled).await;
+        } else if end == End::Dead {
+            let _ = state.wait_for(|now| *now == State::Pulled).await;
         }
     }
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Closed,
+    Cut,
+    Dead,
 }
 
 /// One direction of a connection, which passes `left` more bytes.

@@ -17,6 +17,7 @@ mod federation_move;
 mod federation_names;
 mod http_guide;
 mod javascript_client;
+mod javascript_client_page;
 mod listeners;
 mod metrics;
 mod nginx;
@@ -125,6 +126,10 @@ gatewayworker_tests::tests_with_programs! {
         no_code::two_browsers_chat_without_an_application_and_a_backend_pushes_to_them,
         no_code::the_page_speaks_the_language_of_its_user_and_no_other,
         client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
+        javascript_client_page::a_page_that_was_offline_comes_back_at_once_and_nothing_is_lost_in_either_direction,
+        javascript_client_page::a_line_that_dies_without_a_word_is_noticed_and_nothing_is_lost,
+        javascript_client_page::a_page_that_is_loaded_again_is_the_same_client_if_it_wants,
+        javascript_client_page::with_a_gateway_that_does_not_know_it_the_library_is_a_plain_client_that_comes_back,
         page::two_users_chat_and_see_each_message_once_with_its_senders_name,
         page::a_name_with_html_runs_no_code,
         page::the_page_reconnects_after_a_gateway_restart,
