@@ -105,10 +105,10 @@ pub const NODE: Program = Program {
 pub const NPM: Program =
     Program { name: "npm", packages: "npm", is_installed: || succeeds("npm", &["--version"]) };
 
-/// Returns the command that runs a module of `clients/js`.
-pub fn node(module: &str) -> Command {
+/// Returns the command that runs a JavaScript module.
+pub fn node(module: &Path) -> Command {
     let mut command = Command::new("node");
-    command.args(node_flags().unwrap_or_default()).arg(clients_js().join(module));
+    command.args(node_flags().unwrap_or_default()).arg(module);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command
 }

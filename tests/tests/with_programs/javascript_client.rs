@@ -1,7 +1,8 @@
 //! The library for JavaScript (`clients/js`) in Node, with real gateways.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command};
 
 use gatewayworker_tests::{Cable, Cluster, Happened, eventually, programs, soon};
 use serde_json::{Value, json};
@@ -10,34 +11,38 @@ use tokio::sync::mpsc;
 /// A program of `clients/js/test/programs`, which runs until this is dropped.
 struct Program {
     process: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     lines: mpsc::UnboundedReceiver<String>,
 }
 
+fn module(name: &str) -> PathBuf {
+    programs::clients_js().join("test").join(name)
+}
+
 impl Program {
-    fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut command = programs::node(&format!("test/programs/{name}.mjs"));
-        let mut process = command.args(arguments).spawn().expect("node starts");
+    fn start(module: &Path, arguments: &[&str]) -> Self {
+        let mut process = programs::node(module).args(arguments).spawn().expect("node starts");
         let (sender, lines) = mpsc::unbounded_channel();
         let output = process.stdout.take().expect("a pipe");
         std::thread::spawn(move || {
             let lines: Lines<_> = BufReader::new(output).lines();
             lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        Self { input: process.stdin.take().expect("a pipe"), process, lines }
+        Self { input: process.stdin.take(), process, lines }
     }
 
     async fn line(&mut self) -> String {
         soon("a line of the program", self.lines.recv()).await.expect("the program runs")
     }
 
-    /// Waits for its end: a client that is closed leaves nothing that runs.
+    /// Ends its input, and waits for its end: a client that is closed leaves nothing that runs.
     async fn ends(&mut self) {
+        self.input = None;
         eventually("the end of the program", async || self.process.try_wait().unwrap().is_some()).await;
     }
 
     fn say(&mut self, line: &str) {
-        writeln!(self.input, "{line}").expect("the program runs");
+        writeln!(self.input.as_mut().expect("a pipe"), "{line}").expect("the program runs");
     }
 }
 
@@ -50,7 +55,7 @@ impl Drop for Program {
 
 /// The library against a gateway's state machine, over ten thousand cuts; and that `dist/` is of `src/`.
 pub(crate) async fn the_librarys_own_tests_pass() {
-    let mut command = std::process::Command::new("node");
+    let mut command = Command::new("node");
     command.current_dir(programs::clients_js()).arg("--test");
     let output = command.args(["test/walk.test.mjs", "test/dist.test.mjs"]).output().expect("node starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -59,7 +64,8 @@ pub(crate) async fn the_librarys_own_tests_pass() {
 pub(crate) async fn over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order() {
     let cluster = Cluster::builder().gateway(|config| config.resume = true).start().await;
     let cable = Cable::lay(cluster.listener(), 17).await;
-    let mut program = Program::start("over-cuts", &[&format!("ws://{}", cable.address)]);
+    let mut program =
+        Program::start(&module("programs/over-cuts.mjs"), &[&format!("ws://{}", cable.address)]);
     let greeting = program.line().await;
     let id = greeting.strip_prefix("open ").expect("it is in").parse().unwrap();
     let api = cluster.api().await;
@@ -91,5 +97,35 @@ pub(crate) async fn over_hundreds_of_cuts_at_any_byte_everything_arrives_once_an
         }
     }
     assert_eq!(json!(messages), seen["sent"], "nothing twice");
+    program.ends().await;
+}
+
+pub(crate) async fn the_packed_package_is_installed_imported_and_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let npm = |arguments: &[&str], folder: &Path| {
+        let mut command = Command::new("npm");
+        let output = command.args(arguments).current_dir(folder).output().expect("npm starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let path = directory.path().to_str().unwrap();
+    npm(&["pack", "--silent", "--pack-destination", path], &programs::clients_js());
+    let packed = std::fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(directory.path().join("package.json"), "{}").unwrap();
+    npm(&["install", "--offline", "--no-audit", "--no-fund", packed.to_str().unwrap()], directory.path());
+    let installed = directory.path().join("node_modules/gatewayworker-client");
+    for file in ["README.md", "LICENSE", "dist/index.d.ts", "dist/gatewayworker-client.min.js"] {
+        assert!(installed.join(file).is_file(), "{file}");
+    }
+    assert!(!installed.join("test").exists() && !installed.join("src").exists(), "only what is used");
+
+    let cluster = Cluster::builder().gateway(|config| config.resume = true).start().await;
+    let copy = directory.path().join("from-package.mjs");
+    std::fs::copy(module("programs/from-package.mjs"), &copy).unwrap();
+    let socket = module("reference/socket.mjs").canonicalize().unwrap();
+    let url = format!("ws://{}", cluster.listener());
+    let mut program = Program::start(&copy, &[&url, socket.to_str().unwrap()]);
+    assert_eq!(program.line().await.len(), 20, "a client id");
+    program.say("hello");
+    assert_eq!(program.line().await, "hello");
     program.ends().await;
 }

@@ -145,6 +145,7 @@ gatewayworker_tests::tests_with_programs! {
         page::the_console_answers_the_heartbeat_and_stays_connected,
         page::the_console_speaks_the_language_of_its_user_and_no_other,
         tls::the_chat_page_works_over_wss_in_a_browser;
+    [NODE, NPM] javascript_client::the_packed_package_is_installed_imported_and_used;
     [NODE]
         javascript_client::the_librarys_own_tests_pass,
         javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order;
