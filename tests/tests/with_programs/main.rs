@@ -125,6 +125,7 @@ gatewayworker_tests::tests_with_programs! {
         admin_page::it_does_not_scroll_sideways_on_a_phone,
         no_code::two_browsers_chat_without_an_application_and_a_backend_pushes_to_them,
         no_code::the_page_speaks_the_language_of_its_user_and_no_other,
+        client_guide::the_program_with_the_library_loses_nothing_over_a_cut,
         client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
         javascript_client_page::a_page_that_was_offline_comes_back_at_once_and_nothing_is_lost_in_either_direction,
         javascript_client_page::a_line_that_dies_without_a_word_is_noticed_and_nothing_is_lost,
