@@ -194,6 +194,7 @@ export const connect = (url, options = {}) => {
             return taken;
         },
         request: (message, { timeout = requestTimeout } = {}) => pending.make(message, timeout, state.phase === 3 /* core.Phase.ONLINE */, client.send),
+        wake,
         close: (code = 1000, reason = "") => act(() => core.close(state, code, reason)),
     };
     /** What the socket has not written yet: with `gw.1` it is unacknowledged, and counted as that. */

@@ -87,6 +87,8 @@ export interface Client {
    * Rejects with a `RequestError`.
    */
   request<T = any>(message: object, options?: { timeout?: number }): Promise<T>;
+  /** Tries again at once where it waits to; otherwise asks for a sign of life. For what `onWake` does not see, such as a button. */
+  wake(): void;
   /** Leaves, and does not come back. What waits is thrown away. The code is 1000, or 3000 to 4998 without 3999. */
   close(code?: number, reason?: string): void;
 }
@@ -276,6 +278,7 @@ export const connect = (url: Value<string>, options: Options = {}): Client => {
     },
     request: (message, { timeout = requestTimeout } = {}) =>
       pending.make(message, timeout, state.phase === core.Phase.ONLINE, client.send),
+    wake,
     close: (code = 1000, reason = "") => act(() => core.close(state, code, reason)),
   };
 

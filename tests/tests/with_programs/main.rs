@@ -139,6 +139,7 @@ gatewayworker_tests::tests_with_programs! {
         page::unsent_messages_return_in_order_and_keep_their_lines,
         page::a_lost_message_returns_to_the_field_when_a_later_one_arrives,
         page::the_page_speaks_the_language_of_its_user_and_no_other,
+        page::a_pulled_cable_loses_nothing_that_was_typed_and_nobody_is_shown_leaving,
         page::the_page_shows_its_address_without_secrets,
         page::the_page_stays_responsive_in_a_flood_of_messages,
         page::a_phones_keyboard_does_not_hide_the_field,
