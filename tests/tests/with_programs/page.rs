@@ -80,7 +80,7 @@ pub(crate) async fn two_users_chat_and_see_each_message_once_with_its_senders_na
 
 pub(crate) async fn a_name_with_html_runs_no_code() {
     let browser = browser::launch(&[]).await;
-    let cluster = Cluster::builder().workers(0).start().await;
+    let cluster = Cluster::builder().workers(0).gateway(|config| config.resume = true).start().await;
     let _chat = chat(&cluster).await;
     let alice = log_in(&browser, &cluster, "Alice").await;
     let html = "<img src=x onerror=alert(1)>";
