@@ -33,6 +33,7 @@ pub mod process;
 pub mod programs;
 mod raw;
 mod recorder;
+mod redis;
 mod tcp;
 pub mod tls;
 mod ws;
@@ -48,6 +49,7 @@ pub use namespace::Namespace;
 pub use nats::NatsServer;
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
+pub use redis::RedisServer;
 pub use tcp::TcpClient;
 pub use ws::WsClient;
 

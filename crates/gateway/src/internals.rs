@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::shard::{self, ClientConnection, ShardThread};
+use crate::websocket::handshake::extensions::negotiate;
 use crate::workers::WorkerLink;
 
 pub use crate::core::check::Unfinished;
@@ -54,8 +55,11 @@ pub use crate::core::table::{Key, Table};
 pub use crate::core::token_bucket::Rate;
 pub use crate::core::trace::{Seen, SeenFrame, TraceId, Traced};
 pub use crate::core::unheard_timer::UnheardTimer;
+use crate::core::websocket::compression::Deflation;
+pub use crate::core::websocket::compression::{Compression, CompressionPolicy, Window};
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
+use crate::core::websocket::inflate::inflate;
 pub use crate::core::worker_link::{Gone, Peer, WorkerLink as CoreWorkerLink};
 pub use crate::core::worker_table::{Joined, Routing, WorkerTable};
 pub use crate::core::{Settings, Shard, testing};
@@ -72,17 +76,17 @@ pub struct Said {
 }
 
 /// What becomes of a client's bytes that come in these pieces, at a listener that takes messages of
-/// at most `limit` bytes. The client may have offered to compress.
+/// at most `limit` bytes. The client may compress like this.
 ///
 /// # Panics
 /// When the shard's books do not agree.
-pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_compress: bool) -> Said {
+pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, compression: Compression) -> Said {
     let (mut shard, workers) = testing::shard();
     let worker = workers.join("worker", usize::MAX, testing::OURS);
     let policy = ListenerPolicy { max_message_bytes: limit, ..testing::policy() };
     let mut inbox = Inbox::new(&policy, Vec::new());
     let connection = testing::MemoryConnection::new(policy);
-    let new = NewClient { may_compress, ..testing::new_client(1, &worker, connection.clone()) };
+    let new = NewClient { compression, ..testing::new_client(1, &worker, connection.clone()) };
     let key = shard.insert(new, 0);
     for piece in pieces {
         let mut piece = piece.to_vec();
@@ -104,6 +108,28 @@ pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_co
     said
 }
 
+/// What a compressed message of a client is, if that has at most `limit` bytes.
+pub fn inflated(message: &[u8], limit: usize) -> Option<Vec<u8>> {
+    inflate(message, b"", limit).ok()
+}
+
+/// The payload of the frame in which a client gets a message compressed; `None` where that is not shorter.
+pub fn deflated(message: &[u8], level: u8, window: Window) -> Option<Bytes> {
+    let policy = CompressionPolicy { min_bytes: 0, level };
+    let frame = encode::deflated_message(true, message, Deflation { policy, window })?;
+    let header = match frame[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    Some(frame.slice(header..))
+}
+
+/// What a listener that compresses agrees on with a client that sends this header, and what it answers.
+pub fn negotiated(extensions: &[u8]) -> (Compression, Option<String>) {
+    negotiate(Some(extensions), true)
+}
+
 /// A client's frames, taken apart.
 #[derive(Debug, Default)]
 pub struct FrameReader(Decoder);
@@ -114,7 +140,7 @@ impl FrameReader {
     /// # Panics
     /// When it is none.
     pub fn read(&mut self, frame: &mut [u8], limit: usize) -> usize {
-        match self.0.step(frame, DecodeOptions { limit, may_compress: false }) {
+        match self.0.step(frame, DecodeOptions { limit, compression: Compression::Off }) {
             Ok(Step::Frame { content: Content::Message { payload, .. }, .. }) => payload.len(),
             other => panic!("{other:?}"),
         }
@@ -209,7 +235,21 @@ impl BusyShard {
     /// # Panics
     /// As [`connected`](Self::connected).
     pub fn connected_to(n: u32, worker: Peer) -> Self {
-        let config = Config { shards: 1, ..Config::default() };
+        Self::connected_with(n, worker, Compression::Off, Config::default())
+    }
+
+    /// One whose clients have agreed on compression, of this level.
+    ///
+    /// # Panics
+    /// As [`connected`](Self::connected).
+    pub fn compressing(n: u32, compression_level: u8) -> Self {
+        let worker = Peer { features: testing::OURS, epoch: 1, process: Some(1) };
+        let config = Config { compression: true, compression_level, ..Config::default() };
+        Self::connected_with(n, worker, Compression::Agreed(Window::Bits15), config)
+    }
+
+    fn connected_with(n: u32, worker: Peer, compression: Compression, config: Config) -> Self {
+        let config = Config { shards: 1, ..config };
         let capacity = Capacity::new(&config, None).expect("no limit on files");
         let (sender, _) = shard::channel();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
@@ -236,7 +276,7 @@ impl BusyShard {
                     address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
                     connection: ClientConnection::new(permit, socket),
                     worker: link.clone(),
-                    may_compress: false,
+                    compression,
                     response: Bytes::new(),
                 })
             })
@@ -347,13 +387,17 @@ mod tests {
         fn however_its_bytes_are_cut_a_client_says_the_same(
             frames in vec(frame(), 1..8),
             cut in 1..40_usize,
-            may_compress in any::<bool>(),
+            compression in prop::sample::select(vec![
+                Compression::Off,
+                Compression::Declined,
+                Compression::Agreed(Window::Bits15),
+            ]),
         ) {
             let bytes = frames.concat();
-            let whole = said([&bytes[..]], LIMIT, may_compress);
-            prop_assert_eq!(&said(bytes.chunks(1), LIMIT, may_compress), &whole);
-            prop_assert_eq!(&said(bytes.chunks(cut), LIMIT, may_compress), &whole);
-            prop_assert_eq!(&said(frames.iter().map(Vec::as_slice), LIMIT, may_compress), &whole);
+            let whole = said([&bytes[..]], LIMIT, compression);
+            prop_assert_eq!(&said(bytes.chunks(1), LIMIT, compression), &whole);
+            prop_assert_eq!(&said(bytes.chunks(cut), LIMIT, compression), &whole);
+            prop_assert_eq!(&said(frames.iter().map(Vec::as_slice), LIMIT, compression), &whole);
         }
     }
 }

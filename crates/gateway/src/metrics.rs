@@ -129,6 +129,24 @@ impl GatewayMetrics {
                 ("out", self.sum(|counters| counters.bytes_sent.get())),
             ],
         );
+        into.counters(
+            "gatewayworker_compression_plain_bytes_total",
+            "Bytes that compressed messages have when they are not compressed: in, of clients; out, queued for clients.",
+            "direction",
+            [
+                ("in", self.sum(|counters| counters.decompressed.plain.get())),
+                ("out", self.sum(|counters| counters.compressed.plain.get())),
+            ],
+        );
+        into.counters(
+            "gatewayworker_compression_wire_bytes_total",
+            "Bytes that the same messages have compressed.",
+            "direction",
+            [
+                ("in", self.sum(|counters| counters.decompressed.wire.get())),
+                ("out", self.sum(|counters| counters.compressed.wire.get())),
+            ],
+        );
         into.counter(
             "gatewayworker_deliveries_dropped_total",
             "Messages that were dropped, as their clients do not read (slow_consumer = drop-newest).",
@@ -256,7 +274,12 @@ impl GatewayMetrics {
             "gatewayworker_resume_lost_total",
             "Clients that could not come back, by reason.",
             "reason",
-            self.shared.lost_counts.by_reason(),
+            self.shared.resume_counts.lost_by_reason(),
+        );
+        into.gauge(
+            "gatewayworker_relayed_connections",
+            "Connections of clients that another gateway has, and that came back here.",
+            self.shared.resume_counts.relayed() as f64,
         );
     }
 

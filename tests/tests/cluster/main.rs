@@ -33,6 +33,8 @@ mod outside;
 mod presence;
 mod restarts;
 mod resume;
+mod resume_elsewhere;
+mod resume_limits;
 mod rfc6455;
 mod rfc7692;
 mod sessions;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, ClientConnection, StreamOwned};
 
+use crate::Way;
 use crate::daemons::Daemons;
 
 /// The clients. They leave when this is dropped.
@@ -33,8 +34,12 @@ fn open(daemons: &Daemons, config: Option<&Arc<ClientConfig>>) -> Box<dyn Connec
             Box::new(StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), tcp))
         }
     };
-    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let is_compressing = daemons.way == Way::Compressing;
+    let offer = if is_compressing { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{offer}\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
     connection.write_all(request.as_bytes()).unwrap();
     let mut seen = Vec::new();
     while !seen.ends_with(b"welcome") {
@@ -42,6 +47,12 @@ fn open(daemons: &Daemons, config: Option<&Arc<ClientConfig>>) -> Box<dyn Connec
         let bytes = connection.read(&mut buffer).unwrap();
         assert!(bytes > 0, "the client was not greeted: {}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&buffer[..bytes]);
+    }
+    if is_compressing {
+        let answer = String::from_utf8_lossy(&seen);
+        assert!(answer.contains("permessage-deflate; server_no_context_takeover"), "{answer}");
+        // "Hello" (RFC 7692 section 7.2.3.1), with a mask of zeros.
+        connection.write_all(b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0").unwrap();
     }
     connection
 }

@@ -11,6 +11,7 @@ use gatewayworker_register as register;
 use gatewayworker_tests::tls::Certificate;
 use tokio_util::sync::CancellationToken;
 
+use crate::Way;
 use crate::counting::{Owner, count_for};
 
 /// What clients connect to. The daemons stop when it is dropped.
@@ -18,6 +19,7 @@ pub(crate) struct Daemons {
     pub(crate) address: SocketAddr,
     /// The gateway's certificate, where clients speak TLS.
     pub(crate) certificate: Option<Certificate>,
+    pub(crate) way: Way,
     shutdown: CancellationToken,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
@@ -33,12 +35,12 @@ impl Events for Greeting {
 }
 
 impl Daemons {
-    /// Starts them, with a listener for `wss://`, or for `ws://`.
-    pub(crate) fn start(is_tls: bool) -> Self {
-        let certificate = is_tls.then(Certificate::default);
+    /// Starts them, with a listener for such clients.
+    pub(crate) fn start(way: Way) -> Self {
+        let certificate = (way == Way::Tls).then(Certificate::default);
         let listen = match &certificate {
             Some(certificate) => certificate.listener("wss://127.0.0.1:0"),
-            None => "listen = 'websocket://127.0.0.1:0'".to_owned(),
+            None => format!("listen = 'websocket://127.0.0.1:0'\ncompression = {}", way == Way::Compressing),
         };
         let [register, clients, inner] = [(); 3].map(|()| listener());
         let (register_address, address) = (register.local_addr().unwrap(), clients.local_addr().unwrap());
@@ -72,7 +74,7 @@ impl Daemons {
                 worker.unwrap();
             });
         });
-        Self { address, certificate, shutdown, threads: vec![gateway, others] }
+        Self { address, certificate, way, shutdown, threads: vec![gateway, others] }
     }
 }
 

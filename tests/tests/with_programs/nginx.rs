@@ -81,15 +81,15 @@ async fn fronted() -> Fronted {
 }
 
 /// An nginx of the shipped files, with other ports and a certificate of its own.
-struct Nginx {
+pub(super) struct Nginx {
     directory: TempDir,
     process: Child,
-    web: SocketAddr,
+    pub(super) web: SocketAddr,
     text: SocketAddr,
 }
 
 impl Nginx {
-    async fn start(web_listeners: &[SocketAddr], text_listener: SocketAddr) -> Self {
+    pub(super) async fn start(web_listeners: &[SocketAddr], text_listener: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let certificate = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();

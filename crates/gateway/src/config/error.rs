@@ -114,6 +114,12 @@ pub enum ConfigError {
          -p gateway --features otel` (or `-p gatewayworker-ctl --features otel`), or remove both"
     )]
     NotBuiltForOtel,
+    /// `compression_level` is none.
+    #[error("compression_level = {0}: from 1 (fastest) to 9 (smallest)")]
+    CompressionLevel(u8),
+    /// The table of a listener asks for compression, which its protocol does not have.
+    #[error("compression = true: its clients, which speak {0}, cannot compress; only those of WebSocket can")]
+    NoCompression(String),
     /// A session would not fit a frame.
     #[error(
         "max_session_bytes = {0}: a session is written in one frame, which may have {MAX_FRAME_LEN} bytes"

@@ -135,6 +135,12 @@ flags! {
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_OUTBOX_BUDGET_BYTES"] outbox_budget_bytes: usize,
     /// What to do with a client beyond --outbox-bytes: close or drop-newest [default: close]
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_SLOW_CONSUMER"] slow_consumer: String,
+    /// Compress messages of clients that offer permessage-deflate, both ways [default: false]
+    [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_COMPRESSION", num_args = 0..=1, require_equals = true, default_missing_value = "true"] compression: bool,
+    /// Compress messages to them of at least so many bytes [default: 512]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_COMPRESSION_MIN_BYTES"] compression_min_bytes: usize,
+    /// How much work to put into that, from 1, the fastest, to 9, the smallest [default: 1]
+    [value_name = "LEVEL", env = "GATEWAYWORKER_GATEWAY_COMPRESSION_LEVEL"] compression_level: u8,
     /// Let clients that speak gw.1 come back after a cut, without a loss [default: false]
     [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_RESUME", num_args = 0..=1, require_equals = true, default_missing_value = "true"] resume: bool,
     /// Keep a client for so many milliseconds after a cut [default: 60000]

@@ -93,6 +93,9 @@ listener! {
     rate_limit_policy: RateLimitPolicy,
     outbox_bytes: usize,
     slow_consumer: SlowConsumer,
+    compression: bool,
+    compression_min_bytes: usize,
+    compression_level: u8,
     resume: bool,
     resume_ms: u64,
     resume_bytes: usize,
@@ -155,6 +158,15 @@ impl ListenerConfig {
             return Err(ConfigError::CookieForAnyPage(view.auth.cookie.clone()));
         }
         Ok(())
+    }
+
+    /// Checks that its clients could compress, if its table asks for that.
+    pub(super) fn validate_compression(&self) -> Result<(), ConfigError> {
+        let scheme = self.url.scheme();
+        match self.compression {
+            Some(true) if scheme != WEBSOCKET => Err(ConfigError::NoCompression(scheme.to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the files of TLS; `None` for a listener without TLS.

@@ -48,6 +48,7 @@ use crate::core::protocol::Protocols;
 use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
 use crate::core::resumption::ResumePolicy;
 use crate::core::token_bucket::Rate;
+use crate::core::websocket::compression::CompressionPolicy;
 use crate::core::worker_table::Routing;
 
 /// The gateway's configuration. The flags of the same names document each key ([`Flags`]). Names end
@@ -109,6 +110,9 @@ pub struct Config {
     pub outbox_bytes: usize,
     pub outbox_budget_bytes: usize,
     pub slow_consumer: SlowConsumer,
+    pub compression: bool,
+    pub compression_min_bytes: usize,
+    pub compression_level: u8,
     pub resume: bool,
     pub resume_ms: u64,
     pub resume_bytes: usize,
@@ -186,6 +190,9 @@ impl Default for Config {
             outbox_bytes: 1_024_000,
             outbox_budget_bytes: 1024 * 1024 * 1024,
             slow_consumer: SlowConsumer::default(),
+            compression: false,
+            compression_min_bytes: 512,
+            compression_level: 1,
             resume: false,
             resume_ms: 60_000,
             resume_bytes: 256 * 1024,
@@ -343,6 +350,12 @@ impl Config {
         let bytes = rate(self.max_bytes_per_second, self.byte_burst);
         let policy = self.rate_limit_policy;
         (messages.is_some() || bytes.is_some()).then_some(RateLimits { messages, bytes, policy })
+    }
+
+    /// Returns how messages to clients are compressed; `None` where they are not.
+    pub(crate) fn compression_policy(&self) -> Option<CompressionPolicy> {
+        let (min_bytes, level) = (self.compression_min_bytes, self.compression_level);
+        self.compression.then_some(CompressionPolicy { min_bytes, level })
     }
 
     /// Returns how often an address may connect; `None` where that is not limited.

@@ -11,6 +11,7 @@ use gatewayworker_protocol::{ClientId, MAX_FRAME_LEN};
 use super::{Config, ConfigError, LanIp, ListenerConfig, TraceParent};
 use crate::access::AccessPolicy;
 use crate::core::token_bucket::Rate;
+use crate::core::websocket::compression::MAX_LEVEL;
 
 /// The longest time limit that workers, or clients that are closed, may be given, in milliseconds.
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
@@ -104,6 +105,7 @@ impl Config {
         let view = listener.view(self);
         view.validate_for_clients()?;
         listener.validate_auth(&view)?;
+        listener.validate_compression()?;
         let is_zero = listener.max_connections == Some(0);
         ConfigError::check_not_zero("max_connections", is_zero, "nobody could connect")
     }
@@ -144,6 +146,9 @@ impl Config {
                 return Err(ConfigError::BurstWithoutRate { burst: burst_key, rate: rate_key });
             }
         }
+        if !(1..=MAX_LEVEL).contains(&self.compression_level) {
+            return Err(ConfigError::CompressionLevel(self.compression_level));
+        }
         AccessPolicy::of(self)?;
         let Self {
             max_message_bytes: message, max_session_bytes: session, outbox_budget_bytes: budget, ..
@@ -171,6 +176,7 @@ mod tests {
 
     use super::super::Cli;
     use super::*;
+    use crate::core::websocket::compression::CompressionPolicy;
 
     #[test]
     fn a_ping_interval_that_is_no_time_is_refused() {
@@ -197,6 +203,8 @@ mod tests {
             ("max_message_bytes = 10000000", "max_session_bytes"),
             ("ping_interval = -1.0", "ping_interval = -1"),
             ("max_connections = 0", "max_connections = 0"),
+            ("compression_level = 10", "compression_level = 10: from 1 (fastest) to 9 (smallest)"),
+            ("compression = true", "compression = true: its clients, which speak text, cannot compress"),
         ] {
             let config: Config = toml::from_str(&format!("[[listen]]\nurl = 'text://a:1'\n{own}")).unwrap();
             let error = format!("{:#}", config.validated().unwrap_err());
@@ -204,6 +212,21 @@ mod tests {
         }
         let config: Config = toml::from_str("listen = 'udp://a:1'").unwrap();
         assert!(config.validated().unwrap_err().to_string().contains("websocket, frame, tcp, text"));
+    }
+
+    #[test]
+    fn compression_has_a_level_and_may_be_on_for_all_listeners_that_can_have_it() {
+        let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
+        for level in [0, 10, 255] {
+            let error = with(&format!("compression_level = {level}")).unwrap_err().to_string();
+            assert_eq!(error, format!("compression_level = {level}: from 1 (fastest) to 9 (smallest)"));
+        }
+        with("compression = true\ncompression_level = 9\nlisten = ['a:1', 'text://a:2']").unwrap();
+        with("[[listen]]\nurl = 'text://a:1'\ncompression = false").unwrap();
+        let policy = |toml: &str| toml::from_str::<Config>(toml).unwrap().compression_policy();
+        assert_eq!(policy(""), None);
+        let default = CompressionPolicy { min_bytes: 512, level: 1 };
+        assert_eq!(policy("compression = true"), Some(default));
     }
 
     #[test]

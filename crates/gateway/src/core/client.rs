@@ -15,6 +15,7 @@ use super::memberships::Memberships;
 use super::ports::{Connection, Ports};
 use super::resumption::{Resumable, ResumePolicy};
 use super::send_queue::SendQueue;
+use super::websocket::compression::Compression;
 use super::worker_link::WorkerLink;
 
 /// A client.
@@ -32,8 +33,8 @@ pub struct Client<P: Ports> {
     pub(super) queue: SendQueue,
     /// Its events that no worker has finished, where there are any.
     pub(super) log: Option<Box<EventLog<P::Buffer>>>,
-    /// It has offered permessage-deflate.
-    pub(super) may_compress: bool,
+    /// What was agreed on about compression.
+    pub(super) compression: Compression,
     /// Its worker has not said whether it is admitted: the table has what waits for that.
     pub(super) is_pending: bool,
     /// Reading has stopped for back-pressure, so its silence says nothing.
@@ -96,8 +97,8 @@ pub struct NewClient<P: Ports> {
     pub connection: P::Connection,
     /// The worker that was chosen for it.
     pub worker: Arc<WorkerLink<P::Buffer>>,
-    /// It has offered permessage-deflate. That was not accepted, and some clients compress nevertheless.
-    pub may_compress: bool,
+    /// What its handshake has agreed on about compression.
+    pub compression: Compression,
     /// What it is sent before all else: the answer to its handshake. Empty where it speaks another protocol.
     pub response: Bytes,
     /// It may come back after a cut, with this secret.
@@ -132,7 +133,7 @@ impl PendingAdmission {
 
 impl<P: Ports> Client<P> {
     pub(super) fn new(new: NewClient<P>) -> Self {
-        let NewClient { connection_id, seq, address, connection, worker, may_compress, response, resume } =
+        let NewClient { connection_id, seq, address, connection, worker, compression, response, resume } =
             new;
         Self {
             connection_id,
@@ -143,7 +144,7 @@ impl<P: Ports> Client<P> {
             worker,
             queue: SendQueue::of(response),
             log: None,
-            may_compress,
+            compression,
             is_pending: false,
             is_paused: false,
             waits: Waits::No,

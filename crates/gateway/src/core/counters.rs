@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::websocket::compression::CompressedSizes;
+
 /// A number that only grows, and that one thread alone changes.
 #[derive(Debug, Default)]
 pub struct ShardCount(AtomicU64);
@@ -54,10 +56,30 @@ pub struct ShardCounters {
     others: Box<[ListenerCounters]>,
     /// Messages for clients that do not read, which were dropped.
     pub deliveries_dropped: ShardCount,
+    /// Compressed messages of clients.
+    pub decompressed: CompressedBytes,
+    /// Compressed frames that were queued for clients.
+    pub compressed: CompressedBytes,
     /// Connections that were cut, and whose clients may come back.
     pub detached: ShardCount,
     /// Clients that have come back.
     pub resumed: ShardCount,
+}
+
+/// The bytes of what was compressed.
+#[derive(Debug, Default)]
+pub struct CompressedBytes {
+    /// Not compressed.
+    pub plain: ShardCount,
+    /// As they are on the wire.
+    pub wire: ShardCount,
+}
+
+impl CompressedBytes {
+    pub(super) fn add(&self, sizes: CompressedSizes) {
+        self.plain.add(sizes.plain as u64);
+        self.wire.add(sizes.wire as u64);
+    }
 }
 
 /// The counters of a shard's clients on one listener.
@@ -82,6 +104,8 @@ impl ShardCounters {
             first: ListenerCounters::default(),
             others: (1..listeners).map(|_| ListenerCounters::default()).collect(),
             deliveries_dropped: ShardCount::default(),
+            decompressed: CompressedBytes::default(),
+            compressed: CompressedBytes::default(),
             detached: ShardCount::default(),
             resumed: ShardCount::default(),
         }

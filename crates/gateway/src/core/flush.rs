@@ -15,11 +15,12 @@ use super::effects::Effect;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
-use super::outgoing::Outgoing;
+use super::outgoing::{Counted, Encoding, Outgoing};
 use super::ports::Ports;
 use super::send_queue::{Limits, Priority, Queued};
 use super::shared_frames::{LastShared, SharedFrames};
 use super::table::Key;
+use super::websocket::compression::CompressedSizes;
 
 /// Clients of a broadcast that are written to before others get a turn.
 const SLICE: usize = 256;
@@ -71,25 +72,42 @@ impl<P: Ports> Shard<P> {
         if client.resumable.is_some() {
             return self.enqueue_shared_kept(key, recipients, frames);
         }
-        let encoding = frames.encoding(client.policy());
+        let Encoding { frame: encoding, compressed } = frames.encoding(client.policy(), client.compression);
         if client.is_pending() && recipients == Recipients::Many {
             return self.defer(key, encoding.clone());
         }
         let limits = limits(client, self.settings.outbox_budget);
         let blocked_bytes = &mut self.blocked_bytes;
         let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);
-        self.note_queued(key, queued, encoding.len())
+        let is_queued = self.note_queued(key, queued, encoding.len());
+        self.note_compressed(is_queued, compressed);
+        is_queued
     }
 
-    /// Queues a message for a client alone, as [`enqueue`](Self::enqueue) does.
-    pub(super) fn enqueue_message(&mut self, key: Key, priority: Priority, message: Payload) -> bool {
+    /// Queues a message for a single client, as [`enqueue`](Self::enqueue) does. Returns whether it is queued.
+    pub(super) fn enqueue_only(&mut self, key: Key, message: Payload) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        if client.resumable.is_none() {
-            return self.enqueue(key, priority, |client| client.policy().encode_only(message));
+        if client.resumable.is_some() {
+            let message = Outgoing::new(message);
+            let counted = client.policy().encode_counted(&message, client.compression).map(Counted::cloned);
+            return self.enqueue_kept(key, counted);
         }
-        let message = Outgoing::new(message);
-        let frame = client.policy().encode_counted(&message).cloned();
-        self.enqueue_kept(key, priority, frame)
+        let mut compressed = None;
+        let is_queued = self.enqueue(key, Priority::Urgent, |client| {
+            let encoding = client.policy().encode_only(message, client.compression);
+            compressed = encoding.compressed;
+            encoding.frame
+        });
+        self.note_compressed(is_queued, compressed);
+        is_queued
+    }
+
+    /// Counts a frame that was queued, or not, if it is a compressed one.
+    #[inline]
+    pub(super) fn note_compressed(&mut self, is_queued: bool, compressed: Option<CompressedSizes>) {
+        if let (true, Some(sizes)) = (is_queued, compressed) {
+            self.settings.counters.compressed.add(sizes);
+        }
     }
 
     /// Does the same as [`enqueue_shared`](Self::enqueue_shared) for a client that may come back.
@@ -100,21 +118,25 @@ impl<P: Ports> Shard<P> {
         frames: &mut SharedFrames<'_>,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        let Some(encoding) = frames.counted(client.policy()).filter(|encoding| !encoding.is_empty()) else {
+        let counted = frames.counted(client.policy(), client.compression);
+        let Some(Counted { kept, sent }) = counted.filter(|counted| !counted.kept.is_empty()) else {
             self.settings.counters.deliveries_dropped.add(1);
             return false;
         };
         if client.is_pending() && recipients == Recipients::Many {
-            return self.defer(key, encoding.clone());
+            return self.defer(key, kept.clone());
         }
-        if !self.keep(key, frames.alone(encoding)) {
+        let Encoding { frame: encoding, compressed } = sent;
+        let kept = if compressed.is_some() { kept.clone() } else { frames.alone(encoding) };
+        if !self.keep(key, kept) {
             return true;
         }
         let Some(client) = self.table.get(key) else { return false };
         let limits = limits(client, self.settings.outbox_budget);
         let blocked_bytes = &mut self.blocked_bytes;
         let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);
-        self.note_queued(key, queued, encoding.len());
+        let is_queued = self.note_queued(key, queued, encoding.len());
+        self.note_compressed(is_queued, compressed);
         true
     }
 
@@ -122,7 +144,7 @@ impl<P: Ports> Shard<P> {
     pub(super) fn enqueue_deferred(&mut self, key: Key, frame: Bytes) {
         match self.table.get(key) {
             Some(client) if client.resumable.is_some() => {
-                self.enqueue_kept(key, Priority::Urgent, Some(frame));
+                self.enqueue_kept(key, Some(Counted::plain(frame)));
             }
             _ => {
                 self.enqueue(key, Priority::Urgent, |_| frame);

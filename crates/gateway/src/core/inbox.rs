@@ -15,6 +15,7 @@ use super::events::Route;
 use super::listener_policy::{Framing, ListenerPolicy};
 use super::protocol::{Decoded, Input, Protocol};
 use super::rate_limits::{OverRate, RateLimiter};
+use super::websocket::compression::{CompressedSizes, Compression};
 use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_close, is_control, is_limited};
 use super::websocket::encode;
 use super::websocket::error::WebSocketError;
@@ -44,15 +45,15 @@ pub(super) struct MessageRules {
 }
 
 impl MessageRules {
-    /// The rules of a client of a listener. It may compress its messages if it has offered that.
+    /// The rules of a client of a listener that may compress its messages like this.
     #[inline]
-    pub(super) fn new(policy: &ListenerPolicy, may_compress: bool) -> Self {
+    pub(super) fn new(policy: &ListenerPolicy, compression: Compression) -> Self {
         let protocol = match &policy.framing {
             Framing::WebSocket(_) => None,
             Framing::Other(other) => Some(other.protocol.clone()),
         };
         let limit = policy.max_message_bytes.min(MAX_MESSAGE_LEN);
-        Self { protocol, options: DecodeOptions { limit, may_compress } }
+        Self { protocol, options: DecodeOptions { limit, compression } }
     }
 }
 
@@ -69,6 +70,9 @@ pub(super) trait Outlet {
     /// # Errors
     /// With why the client has to be closed.
     fn message(&mut self, binary: bool, message: &[u8]) -> Result<(), CloseReason>;
+
+    /// Notes the lengths of a message that was compressed, and follows.
+    fn decompressed(&mut self, sizes: CompressedSizes);
 
     /// Answers a WebSocket ping with this payload.
     fn ping(&mut self, payload: &[u8]);
@@ -257,7 +261,12 @@ fn take_frame<O: Outlet>(
     };
     let told = match content {
         Content::Message { binary, payload } => outlet.message(binary, &front[payload]),
-        Content::Assembled { binary, payload } => outlet.message(binary, &payload),
+        Content::Assembled { binary, payload, compressed } => {
+            if let Some(sizes) = compressed {
+                outlet.decompressed(sizes);
+            }
+            outlet.message(binary, &payload)
+        }
         Content::Ping(payload) => {
             outlet.ping(&front[payload]);
             Ok(())
@@ -290,7 +299,9 @@ fn failed<B>(error: WebSocketError) -> Progress<B> {
 fn failure(error: WebSocketError) -> (CloseReason, Bytes) {
     let reason = match error {
         WebSocketError::TooLarge => CloseReason::TooLarge,
-        WebSocketError::Malformed(_) | WebSocketError::NotUtf8 => CloseReason::ProtocolError,
+        WebSocketError::Malformed(_) | WebSocketError::NotUtf8 | WebSocketError::NotDeflate => {
+            CloseReason::ProtocolError
+        }
     };
     (reason, encode::close(Some(error.close_code()), &error.to_string()))
 }

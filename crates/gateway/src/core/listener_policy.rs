@@ -9,10 +9,11 @@ use gatewayworker_protocol::close_code::GOING_AWAY;
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::Heartbeat;
-use super::outgoing::{Outgoing, WebSocketType};
+use super::outgoing::{Counted, Encoding, Outgoing, WebSocketType};
 use super::protocol::Protocol;
 use super::rate_limits::RateLimits;
 use super::resumption::ResumePolicy;
+use super::websocket::compression::{Compression, CompressionPolicy};
 use super::websocket::encode;
 
 /// What becomes of a message for a client that does not read.
@@ -47,6 +48,8 @@ pub struct ListenerPolicy {
     pub slow_consumer: SlowConsumer,
     /// How fast a client may send; `None` for no limit.
     pub rate_limits: Option<RateLimits>,
+    /// How messages to clients are compressed that have agreed to it; `None` where none is asked.
+    pub compression: Option<CompressionPolicy>,
     /// Clients may come back after a cut; `None` where they may not.
     pub resume: Option<ResumePolicy>,
 }
@@ -78,26 +81,34 @@ impl std::fmt::Debug for OtherProtocol {
 }
 
 impl ListenerPolicy {
-    /// The bytes that a client gets for a message.
-    pub(crate) fn encode<'m>(&self, message: &'m Outgoing) -> &'m Bytes {
+    /// The bytes that a client gets for a message, which has agreed to this.
+    pub(crate) fn encode<'m>(&self, message: &'m Outgoing, compression: Compression) -> Encoding<&'m Bytes> {
         match &self.framing {
-            Framing::WebSocket(kind) => message.websocket(*kind),
+            Framing::WebSocket(kind) => message.websocket(*kind, compression.deflation(self.compression)),
             Framing::Other(other) => message.framed(&*other.protocol, other.index, other.of),
         }
     }
 
     /// The bytes that a client gets for it that counts its messages (`resumption`); `None` where it cannot get this one.
-    pub(crate) fn encode_counted<'m>(&self, message: &'m Outgoing) -> Option<&'m Bytes> {
+    pub(crate) fn encode_counted<'m>(
+        &self,
+        message: &'m Outgoing,
+        compression: Compression,
+    ) -> Option<Counted<&'m Bytes>> {
         match &self.framing {
-            Framing::WebSocket(kind) => message.websocket_counted(*kind),
+            Framing::WebSocket(kind) => {
+                message.websocket_counted(*kind, compression.deflation(self.compression))
+            }
             Framing::Other(_) => None,
         }
     }
 
     /// The same where this client is the only one that gets it.
-    pub(crate) fn encode_only(&self, message: Payload) -> Bytes {
+    pub(crate) fn encode_only(&self, message: Payload, compression: Compression) -> Encoding<Bytes> {
         match &self.framing {
-            Framing::WebSocket(kind) => Outgoing::only_websocket(message, *kind),
+            Framing::WebSocket(kind) => {
+                Outgoing::only_websocket(message, *kind, compression.deflation(self.compression))
+            }
             Framing::Other(other) => Outgoing::only_framed(message, &*other.protocol),
         }
     }

@@ -39,7 +39,7 @@
 //! - `inspect`: what an operator wants to know about clients and groups;
 //! - `trace`, `sent_frames`: the frames of a client that an operator reads along;
 //! - `close`: how a client ends, and at whose wish;
-//! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
+//! - `websocket`, `protocol`, `outgoing`, `deflated`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
 //! - `counters`, `gauges`: numbers for the metrics;
 //! - `event_contexts`: what workers that ask are told beside each event.
@@ -52,6 +52,7 @@ pub(crate) mod client;
 pub(crate) mod close;
 pub(crate) mod commands;
 pub(crate) mod counters;
+mod deflated;
 mod delivery;
 pub(crate) mod delivery_counts;
 pub(crate) mod delivery_settings;

@@ -17,6 +17,7 @@ use super::inbox::{Inbox, MessageRules, Outlet, Progress};
 use super::ports::Ports;
 use super::rate_limits::OverRate;
 use super::table::Key;
+use super::websocket::compression::CompressedSizes;
 use super::websocket::encode;
 
 /// What the reader of a client's socket does next.
@@ -49,7 +50,7 @@ impl<P: Ports> Shard<P> {
         let Some(client) = self.table.get(key) else { return Reading::Closed };
         client.silent_since_ms = now_ms;
         client.pings = 0;
-        let rules = MessageRules::new(client.policy(), client.may_compress);
+        let rules = MessageRules::new(client.policy(), client.compression);
         let mut outlet = ToWorker { shard: self, key };
         let progress = inbox.advance(&mut outlet, &rules, bytes, now_ms);
         self.close_pending();
@@ -152,6 +153,10 @@ impl<P: Ports> Outlet for ToWorker<'_, P> {
 
     fn message(&mut self, is_binary: bool, message: &[u8]) -> Result<(), CloseReason> {
         self.shard.tell_message(self.key, is_binary, message)
+    }
+
+    fn decompressed(&mut self, sizes: CompressedSizes) {
+        self.shard.settings.counters.decompressed.add(sizes);
     }
 
     fn ping(&mut self, payload: &[u8]) {

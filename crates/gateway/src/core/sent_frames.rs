@@ -1,31 +1,46 @@
 //! Frames for clients, taken apart again for an operator: what an outbox has, what a traced client is sent.
 //!
 //! An outbox holds ready-made bytes, which nothing on the way of a message looks into again. Here they are read
-//! leniently, as a worker may send bytes as they are: bytes that are no whole frame are [`FrameKind::Raw`].
+//! leniently, as a worker may send bytes as they are: bytes that are no whole frame are [`FrameKind::Raw`]. Of a
+//! compressed message the front is decompressed, which is all that is shown.
 
-use gatewayworker_protocol::inspect::FrameKind;
+use std::borrow::Cow;
+
+use gatewayworker_protocol::inspect::{FrameKind, MAX_OUTBOX_PAYLOAD, MAX_TRACE_PAYLOAD};
 
 use super::listener_policy::{Framing, ListenerPolicy};
 use super::protocol::{Decoded, Input, Protocol};
+use super::websocket::inflate::inflate_front;
 
 /// A frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SentFrame<'b> {
     pub(crate) kind: FrameKind,
+    /// The length of its payload, in bytes, as it is on the wire.
+    pub(crate) len: usize,
     /// The code of a close frame, where it has one.
     pub(crate) code: Option<u16>,
-    /// The message; of a close frame the reason.
-    pub(crate) payload: &'b [u8],
+    /// The message, or the front of one that is compressed; of a close frame the reason.
+    pub(crate) payload: Cow<'b, [u8]>,
 }
 
 /// How many frames are told apart in the bytes of one delivery. What is behind them is shown as raw bytes: a worker may
 /// send any number of empty frames as one message.
 const MAX_FRAMES: usize = 256;
 
+/// How much of a compressed message is decompressed, in bytes: more than is shown of it, so that it is seen to go on.
+const MAX_FRONT: usize =
+    1 + if MAX_TRACE_PAYLOAD > MAX_OUTBOX_PAYLOAD { MAX_TRACE_PAYLOAD } else { MAX_OUTBOX_PAYLOAD };
+
 impl<'b> SentFrame<'b> {
+    /// A frame of this kind.
+    pub(crate) fn new(kind: FrameKind, code: Option<u16>, payload: &'b [u8]) -> Self {
+        Self { kind, len: payload.len(), code, payload: payload.into() }
+    }
+
     /// Bytes that are no whole frame.
     pub(crate) fn raw(bytes: &'b [u8]) -> Self {
-        Self { kind: FrameKind::Raw, code: None, payload: bytes }
+        Self::new(FrameKind::Raw, None, bytes)
     }
 }
 
@@ -51,10 +66,10 @@ fn messages<'b>(protocol: &dyn Protocol, mut bytes: &'b [u8]) -> Vec<SentFrame<'
     while !bytes.is_empty() {
         match protocol.decode(Input::new(bytes, 0, bytes.len())) {
             // What a protocol makes of its own bytes is borrowed, unless it is one that changes them.
-            Ok(Decoded::Message { len, payload: std::borrow::Cow::Borrowed(payload) })
+            Ok(Decoded::Message { len, payload: Cow::Borrowed(payload) })
                 if (1..=bytes.len()).contains(&len) && frames.len() < MAX_FRAMES =>
             {
-                frames.push(SentFrame { kind: FrameKind::Message, code: None, payload });
+                frames.push(SentFrame::new(FrameKind::Message, None, payload));
                 bytes = &bytes[len..];
             }
             _ => {
@@ -65,6 +80,10 @@ fn messages<'b>(protocol: &dyn Protocol, mut bytes: &'b [u8]) -> Vec<SentFrame<'
     }
     frames
 }
+
+/// The first bytes of compressed messages.
+const COMPRESSED_TEXT: u8 = 0xc1;
+const COMPRESSED_BINARY: u8 = 0xc2;
 
 /// Returns the frames that these bytes are for a WebSocket client.
 pub(crate) fn websocket_frames(mut bytes: &[u8]) -> Vec<SentFrame<'_>> {
@@ -100,8 +119,8 @@ fn websocket_frame(bytes: &[u8]) -> Option<(SentFrame<'_>, &[u8])> {
     };
     // Whole messages only.
     let kind = match first {
-        0x81 => FrameKind::Text,
-        0x82 => FrameKind::Binary,
+        0x81 | COMPRESSED_TEXT => FrameKind::Text,
+        0x82 | COMPRESSED_BINARY => FrameKind::Binary,
         0x88 => FrameKind::Close,
         0x89 => FrameKind::Ping,
         0x8a => FrameKind::Pong,
@@ -110,9 +129,13 @@ fn websocket_frame(bytes: &[u8]) -> Option<(SentFrame<'_>, &[u8])> {
     let (payload, rest) = bytes.get(header..)?.split_at_checked(usize::try_from(len).ok()?)?;
     let frame = match payload.split_first_chunk::<2>() {
         Some((code, reason)) if kind == FrameKind::Close => {
-            SentFrame { kind, code: Some(u16::from_be_bytes(*code)), payload: reason }
+            SentFrame::new(kind, Some(u16::from_be_bytes(*code)), reason)
         }
-        _ => SentFrame { kind, code: None, payload },
+        _ if matches!(first, COMPRESSED_TEXT | COMPRESSED_BINARY) => {
+            let front = inflate_front(payload, MAX_FRONT)?;
+            SentFrame { kind, len: payload.len(), code: None, payload: front.into() }
+        }
+        _ => SentFrame::new(kind, None, payload),
     };
     Some((frame, rest))
 }
@@ -124,6 +147,7 @@ mod tests {
     use super::super::listener_policy::OtherProtocol;
     use super::super::protocol::{Protocol, Text};
     use super::super::testing;
+    use super::super::websocket::compression::{CompressionPolicy, Deflation, Window};
     use super::super::websocket::encode;
     use super::*;
 
@@ -142,7 +166,7 @@ mod tests {
         let policy = testing::policy();
         let frames: Vec<_> = sent_frames(&policy, &bytes)
             .into_iter()
-            .map(|frame| (frame.kind, frame.payload.len(), frame.code))
+            .map(|frame| (frame.kind, frame.len, frame.code))
             .collect();
         let expected = [
             (FrameKind::Text, 2, None),
@@ -173,7 +197,23 @@ mod tests {
             assert_eq!(sent_frames(&policy, bytes), [SentFrame::raw(bytes)], "{bytes:?}");
         }
         let frames = sent_frames(&policy, b"\x81\x01xrest");
-        assert_eq!((frames.len(), frames[0].payload, frames[1]), (2, &b"x"[..], SentFrame::raw(b"rest")));
+        assert_eq!(frames, [SentFrame::new(FrameKind::Text, None, b"x"), SentFrame::raw(b"rest")]);
+    }
+
+    #[test]
+    fn the_front_of_a_compressed_message_is_shown() {
+        let text = "compressible ".repeat(1000);
+        for (binary, kind) in [(false, FrameKind::Text), (true, FrameKind::Binary)] {
+            let policy = CompressionPolicy { min_bytes: 0, level: 1 };
+            let deflation = Deflation { policy, window: Window::Bits15 };
+            let frame = encode::deflated_message(binary, text.as_bytes(), deflation).unwrap();
+            let both = [&frame[..], &frame].concat();
+            let shown = &sent_frames(&testing::policy(), &both)[1];
+            assert_eq!((shown.kind, &*shown.payload), (kind, &text.as_bytes()[..MAX_FRONT]));
+            assert!(shown.len < frame.len() && shown.len < 500, "{} bytes", shown.len);
+        }
+        let garbage = b"\xc1\x03\xff\xff\xff";
+        assert_eq!(sent_frames(&testing::policy(), garbage), [SentFrame::raw(garbage)]);
     }
 
     #[test]
@@ -181,9 +221,9 @@ mod tests {
         let protocol: Arc<dyn Protocol> = Arc::new(Text);
         let framing = Framing::Other(OtherProtocol { protocol, index: 0, of: 1 });
         let policy = ListenerPolicy { framing, ..testing::policy() };
-        let message = SentFrame { kind: FrameKind::Message, code: None, payload: b"hi" };
-        assert_eq!(sent_frames(&policy, b"hi\n"), [message]);
-        assert_eq!(sent_frames(&policy, b"hi\nhi\nho"), [message, message, SentFrame::raw(b"ho")]);
+        let message = || SentFrame::new(FrameKind::Message, None, b"hi");
+        assert_eq!(sent_frames(&policy, b"hi\n"), [message()]);
+        assert_eq!(sent_frames(&policy, b"hi\nhi\nho"), [message(), message(), SentFrame::raw(b"ho")]);
         assert_eq!(close_code(&policy, b"\x88\x02\x03\xe8"), None);
     }
 }

@@ -13,7 +13,8 @@
 use bytes::Bytes;
 
 use super::listener_policy::ListenerPolicy;
-use super::outgoing::Outgoing;
+use super::outgoing::{Counted, Encoding, Outgoing};
+use super::websocket::compression::Compression;
 
 /// The longest frame that is made of two, and the longest message that a shard copies, in bytes. To write more costs far
 /// more than all of this.
@@ -30,8 +31,8 @@ pub(super) struct LastShared(Bytes);
 #[derive(Debug)]
 pub(super) struct SharedFrames<'m> {
     message: &'m Outgoing,
-    /// The settings of the listener of the last client, and the encoding for its clients.
-    encoding: Option<(*const ListenerPolicy, &'m Bytes)>,
+    /// The settings of the listener of the last client, what that has agreed to, and the encoding for such clients.
+    encoding: Option<(*const ListenerPolicy, Compression, Encoding<&'m Bytes>)>,
     before: Bytes,
     /// An encoding of the message, and the frame that `before` and it have become.
     joined: Option<(&'m Bytes, Bytes)>,
@@ -49,27 +50,39 @@ impl<'m> SharedFrames<'m> {
         Self { message, encoding: None, before, joined: None, copies, alone: None }
     }
 
-    /// Returns the encoding for a client of a listener with these settings.
+    /// Returns the encoding for a client of a listener with these settings that has agreed to this.
     #[inline]
-    pub(super) fn encoding(&mut self, policy: &ListenerPolicy) -> &'m Bytes {
+    pub(super) fn encoding(
+        &mut self,
+        policy: &ListenerPolicy,
+        compression: Compression,
+    ) -> Encoding<&'m Bytes> {
         match self.encoding {
             // The settings are those of an open listener, and stay where they are.
-            Some((of, encoding)) if std::ptr::eq(of, policy) => encoding,
+            Some((of, agreed, encoding)) if std::ptr::eq(of, policy) && agreed == compression => encoding,
             _ => {
-                let encoding = policy.encode(self.message);
-                self.encoding = Some((policy, encoding));
+                let encoding = policy.encode(self.message, compression);
+                self.encoding = Some((policy, compression, encoding));
                 encoding
             }
         }
     }
 
-    /// Returns the encoding for a client of such a listener that counts its messages; `None` where it cannot get this one.
-    pub(super) fn counted(&mut self, policy: &ListenerPolicy) -> Option<&'m Bytes> {
-        if self.message.is_counted_as_it_is() {
-            Some(self.encoding(policy))
-        } else {
-            policy.encode_counted(self.message)
+    /// Returns the encoding for such a client that counts its messages; `None` where it cannot get this one.
+    pub(super) fn counted(
+        &mut self,
+        policy: &ListenerPolicy,
+        compression: Compression,
+    ) -> Option<Counted<&'m Bytes>> {
+        if !self.message.is_counted_as_it_is() {
+            return policy.encode_counted(self.message, compression);
         }
+        let sent = self.encoding(policy, compression);
+        let kept = match sent.compressed {
+            Some(_) => policy.encode(self.message, Compression::Off).frame,
+            None => sent.frame,
+        };
+        Some(Counted { kept, sent })
     }
 
     /// Returns a reference to an encoding of the message, or to the shard's copy of it.
@@ -77,7 +90,7 @@ impl<'m> SharedFrames<'m> {
     pub(super) fn alone(&mut self, encoding: &'m Bytes) -> Bytes {
         match &self.alone {
             Some((of, frame)) if std::ptr::eq(*of, encoding) => frame.clone(),
-            // Clients of listeners of another kind: their frames are not copied.
+            // Clients of listeners of another kind, or that compress otherwise: their frames are not copied.
             Some(_) => encoding.clone(),
             None => self.first_alone(encoding),
         }

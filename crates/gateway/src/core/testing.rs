@@ -24,6 +24,7 @@ use super::outbox::{Flushed, Outbox};
 use super::outgoing::WebSocketType;
 use super::ports::{Connection, Directory, Ports, Transmit};
 use super::table::Key;
+use super::websocket::compression::Compression;
 use super::worker_link::{Peer, WorkerLink};
 use super::worker_table::{Routing, WorkerTable};
 use super::{Settings, Shard};
@@ -82,12 +83,19 @@ impl Transmit for MemoryConnection {
 }
 
 impl Connection for MemoryConnection {
+    /// Another connection, whose listener and whose bytes it gets.
+    type Socket = Self;
+
     fn policy(&self) -> &ListenerPolicy {
         &self.policy
     }
 
     fn detach(&mut self) {
         self.is_detached.set(true);
+    }
+
+    fn attach(&mut self, socket: Self) {
+        *self = socket;
     }
 }
 
@@ -230,6 +238,7 @@ pub fn policy() -> ListenerPolicy {
         outbox_bytes: 1_024_000,
         slow_consumer: SlowConsumer::Close,
         rate_limits: None,
+        compression: None,
     }
 }
 
@@ -300,7 +309,7 @@ pub fn new_client(
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
         connection,
         worker: worker.clone(),
-        may_compress: false,
+        compression: Compression::Off,
         response: Bytes::new(),
     }
 }

@@ -44,7 +44,7 @@ pub struct SeenFrame {
     pub direction: Direction,
     /// What it is.
     pub kind: FrameKind,
-    /// The length of its payload, in bytes.
+    /// The length of its payload, in bytes; of a compressed one to the client as it is on the wire.
     pub bytes: usize,
     /// The code of a close frame, where it has one.
     pub code: Option<u16>,
@@ -101,13 +101,13 @@ impl<P: Ports> Shard<P> {
             (true, true) => FrameKind::Binary,
             (true, false) => FrameKind::Text,
         };
-        self.note_frame(key.connection_id(), Direction::In, SentFrame { kind, code: None, payload });
+        self.note_frame(key.connection_id(), Direction::In, SentFrame::new(kind, None, payload));
     }
 
     /// Notes a ping or a pong of a client, if it is traced.
     pub(super) fn trace_control(&mut self, key: Key, kind: FrameKind, payload: &[u8]) {
         if self.table.get(key).is_some_and(|client| client.queue.is_traced()) {
-            self.note_frame(key.connection_id(), Direction::In, SentFrame { kind, code: None, payload });
+            self.note_frame(key.connection_id(), Direction::In, SentFrame::new(kind, None, payload));
         }
     }
 
@@ -128,7 +128,7 @@ impl<P: Ports> Shard<P> {
         if let SentClose::Yes(frame) = close.sent {
             let (code, payload) = frame.map_or((None, ""), |frame| (Some(frame.code), &frame.reason));
             let payload = payload.as_bytes();
-            self.note_frame(id, Direction::In, SentFrame { kind: FrameKind::Close, code, payload });
+            self.note_frame(id, Direction::In, SentFrame::new(FrameKind::Close, code, payload));
         }
         for frame in close.last.iter().flat_map(|last| sent_frames(client.policy(), last)) {
             self.note_frame(id, Direction::Out, frame);
@@ -145,11 +145,11 @@ impl<P: Ports> Shard<P> {
     }
 
     fn note_frame(&mut self, connection_id: u32, direction: Direction, frame: SentFrame<'_>) {
-        let SentFrame { kind, code, payload } = frame;
+        let SentFrame { kind, len: bytes, code, payload } = frame;
         for trace in self.traces.0.iter().filter(|trace| trace.connection_id == connection_id) {
             let preview =
-                if trace.payloads { Preview::new(payload, MAX_TRACE_PAYLOAD) } else { Preview::default() };
-            let seen = SeenFrame { direction, kind, bytes: payload.len(), code, preview };
+                if trace.payloads { Preview::new(&payload, MAX_TRACE_PAYLOAD) } else { Preview::default() };
+            let seen = SeenFrame { direction, kind, bytes, code, preview };
             let traced = Traced { trace: trace.id, seen: Seen::Frame(seen) };
             self.effects.list.push_back(Effect::Traced(Box::new(traced)));
         }

@@ -16,6 +16,7 @@ use crate::capacity::Capacity;
 use crate::config::{Config, ListenerConfig};
 use crate::core::client::NewClient;
 use crate::core::table::Key;
+use crate::core::websocket::compression::Compression;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::socket::Socket;
@@ -81,7 +82,7 @@ pub(crate) async fn client(
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
         connection: ClientConnection::new(permit, Socket::Plain(ours)),
         worker: worker.clone(),
-        may_compress: false,
+        compression: Compression::Off,
         response: Bytes::new(),
     };
     (shard.insert(client), theirs)

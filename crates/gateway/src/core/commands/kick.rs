@@ -8,6 +8,7 @@ use gatewayworker_protocol::{CloseReason, Payload, may_close_with};
 
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
+use crate::core::client::Client;
 use crate::core::close::{Close, Closer};
 use crate::core::outgoing::Outgoing;
 use crate::core::ports::Ports;
@@ -44,7 +45,7 @@ impl Kick {
         let Some(client) = shard.table.get(key) else { return };
         let policy = client.policy();
         // The last message is sent however much waits before it.
-        let mut last = self.message.map(|message| policy.encode(&message).to_vec()).unwrap_or_default();
+        let mut last = self.message.map(|message| last_message(client, &message)).unwrap_or_default();
         let (reason, code) = match self.refusal {
             None => (CloseReason::Kicked, NORMAL),
             Some(code) if may_close_with(code) => (CloseReason::Refused, code),
@@ -54,4 +55,15 @@ impl Kick {
         let closer = Some(self.closer);
         shard.close_with(key, Close { closer, ..Close::new(reason, Some(last.into())) });
     }
+}
+
+/// Returns what a client gets for its last message. One that may come back may get it on another connection, with another
+/// agreement about compression.
+fn last_message<P: Ports>(client: &Client<P>, message: &Outgoing) -> Vec<u8> {
+    let (policy, compression) = (client.policy(), client.compression);
+    if client.resumable.is_some() {
+        let counted = policy.encode_counted(message, compression);
+        return counted.map(|counted| counted.kept.to_vec()).unwrap_or_default();
+    }
+    policy.encode(message, compression).frame.to_vec()
 }

@@ -6,7 +6,6 @@ use super::{Routed, ShardCommand};
 use crate::core::Shard;
 use crate::core::counters::DeliveryKind;
 use crate::core::ports::Ports;
-use crate::core::send_queue::Priority;
 
 /// The command.
 #[derive(Debug, Clone)]
@@ -22,7 +21,7 @@ pub(super) fn route(to: u32, message: Payload) -> Routed {
 impl SendToOne {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         if let Some(key) = shard.table.key_of(self.to)
-            && shard.enqueue_message(key, Priority::Urgent, self.message)
+            && shard.enqueue_only(key, self.message)
         {
             shard.settings.counters.count_deliveries(DeliveryKind::Client, 1);
         }

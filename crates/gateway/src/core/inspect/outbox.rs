@@ -36,9 +36,10 @@ pub(crate) fn outbox<P: Ports>(shard: &Shard<P>, connection_id: u32, payloads: b
 }
 
 fn describe(frame: &SentFrame<'_>, payloads: bool) -> OutboxFrame {
-    let SentFrame { kind, code, payload } = *frame;
+    let SentFrame { kind, len, code, payload } = frame;
+    let (kind, code) = (*kind, *code);
     let preview = if payloads { Preview::new(payload, MAX_OUTBOX_PAYLOAD) } else { Preview::default() };
-    OutboxFrame { kind, bytes: payload.len() as u64, code, preview }
+    OutboxFrame { kind, bytes: *len as u64, code, preview }
 }
 
 #[cfg(test)]

@@ -93,10 +93,10 @@ impl LastWords {
             match (frame.kind, frame.code) {
                 (_, Some(code)) => {
                     words.code = code;
-                    words.reason = String::from_utf8_lossy(frame.payload).into_owned();
+                    words.reason = String::from_utf8_lossy(&frame.payload).into_owned();
                 }
                 (FrameKind::Text | FrameKind::Binary, None) => {
-                    words.messages.push(encode::message(frame.kind == FrameKind::Binary, frame.payload));
+                    words.messages.push(encode::message(frame.kind == FrameKind::Binary, &frame.payload));
                 }
                 _ => {}
             }

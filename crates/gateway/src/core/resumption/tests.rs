@@ -12,15 +12,20 @@ use super::super::link::LinkState;
 use super::super::listener_policy::ListenerPolicy;
 use super::super::reading::Reading;
 use super::super::testing::{self, MemoryConnection, MemoryDirectory, MemoryLink, MemoryPorts};
+use super::super::websocket::compression::{Compression, CompressionPolicy};
 use super::super::worker_link::WorkerLink;
 use super::*;
+
+mod admission;
+mod compressed;
 
 const SECRET: [u8; 16] = [7; 16];
 
 const POLICY: ResumePolicy = ResumePolicy { resume_ms: 60_000, resume_bytes: 64 * 1024, ping_ms: 25_000 };
 
 fn policy() -> ListenerPolicy {
-    ListenerPolicy { resume: Some(POLICY), ..testing::policy() }
+    let compression = Some(CompressionPolicy { min_bytes: 100, level: 1 });
+    ListenerPolicy { resume: Some(POLICY), compression, ..testing::policy() }
 }
 
 /// A frame of a client.
@@ -51,6 +56,8 @@ struct Client {
     sent: Vec<String>,
     acknowledged: usize,
     attempt: u64,
+    /// What its connection has agreed on.
+    compression: Compression,
     /// Bytes that are no whole frame yet.
     partial: Vec<u8>,
 }
@@ -69,8 +76,9 @@ impl Client {
                 len => (usize::from(len), rest),
             };
             let Some(payload) = rest.get(..len) else { return };
-            let (text, rest) = (String::from_utf8_lossy(payload).into_owned(), rest[len..].to_vec());
-            match (first, text.strip_prefix('\u{1}')) {
+            let message = compressed::message(first, payload, self.compression);
+            let (text, rest) = (String::from_utf8_lossy(&message).into_owned(), rest[len..].to_vec());
+            match (first & !compressed::RSV1, text.strip_prefix('\u{1}')) {
                 (0x88, _) => self.controls.push("close".to_owned()),
                 (0x81, Some(data)) if data.starts_with('\u{1}') => self.got.push(data.to_owned()),
                 (0x81, Some(control)) => {
@@ -147,18 +155,24 @@ impl Site {
 
     /// The program connects again and asks for its client.
     fn come_back(&mut self) -> Attached<MemoryConnection> {
+        self.come_back_as(None)
+    }
+
+    /// The program connects again, and shows a token for admission that says this.
+    fn come_back_as(&mut self, grant: Option<Grant>) -> Attached<MemoryConnection> {
         self.client.attempt += 1;
         self.client.partial.clear();
         self.connection = MemoryConnection::new(policy());
         let returning = Returning {
-            connection: self.connection.clone(),
+            socket: self.connection.clone(),
             connection_id: 1,
             secret: SECRET,
             attempt: self.client.attempt,
             got: self.client.got.len() as u64,
             address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
-            may_compress: false,
-            uid: None,
+            compression: self.client.compression,
+            prefix: Bytes::new(),
+            grant,
         };
         self.inbox = Inbox::default();
         let attached = self.shard.attach(returning, self.now_ms);
@@ -268,7 +282,7 @@ fn what_the_application_said_before_it_closed_a_client_that_was_away_is_told_whe
     site.execute(Command::Kick { connection_id: 1, message: Some(Payload::plain("bye")) });
     assert_eq!(testing::told(&site.worker), ["connect 1", "close 1"]);
     for _ in 0..2 {
-        let Attached::Closed(_, frames) = site.come_back() else { panic!("it is not told") };
+        let Attached::Ended(_, frames) = site.come_back() else { panic!("it is not told") };
         let mut client = Client::default();
         frames.iter().for_each(|frame| client.receive(frame));
         assert_eq!(client.got, ["before", "bye"]);
@@ -279,28 +293,35 @@ fn what_the_application_said_before_it_closed_a_client_that_was_away_is_told_whe
     assert_eq!(site.shard.resumption.bytes, 0);
 }
 
+/// The close code that a connection ends with.
+fn ended_with(attached: Attached<MemoryConnection>) -> Option<u16> {
+    let Attached::Ended(_, frames) = attached else { return None };
+    frames.last().map(|frame| u16::from_be_bytes([frame[2], frame[3]]))
+}
+
 #[test]
 fn an_old_attempt_a_foreign_secret_and_a_number_that_was_never_sent_do_not_get_the_client() {
     let mut site = Site::new();
     assert!(matches!(site.come_back(), Attached::Yes(_)));
     site.client.attempt = 0;
-    assert!(matches!(site.come_back(), Attached::Superseded(_)));
+    assert_eq!(ended_with(site.come_back()), Some(SUPERSEDED));
     site.client.attempt = 5;
     site.client.got = vec!["never".to_owned()];
-    assert!(matches!(site.come_back(), Attached::NeverSent(_)));
+    assert_eq!(ended_with(site.come_back()), Some(PROTOCOL_ERROR));
     site.client.got.clear();
     let mut foreign = site.client.attempt;
     foreign += 2;
     let connection = MemoryConnection::new(policy());
     let returning = Returning {
-        connection,
+        socket: connection,
         connection_id: 1,
         secret: [8; 16],
         attempt: foreign,
         got: 0,
         address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
-        may_compress: false,
-        uid: None,
+        compression: Compression::Off,
+        prefix: Bytes::new(),
+        grant: None,
     };
     assert!(matches!(site.shard.attach(returning, 0), Attached::Lost(_, Lost::Expired)));
     assert!(matches!(site.come_back(), Attached::Yes(_)));

@@ -1,8 +1,8 @@
 //! Decodes the frames of a client: RFC 6455 sections 5 to 8, over a borrowed buffer.
 //!
 //! [`Decoder::step`] looks at the front of a buffer, unmasks the payload in place, and returns the
-//! frame's length and content. Between messages a decoder owns no memory, unless its client
-//! compresses (`inflate`). It sends nothing: `inbox` answers pings and fails connections.
+//! frame's length and content. Between messages a decoder owns no memory, unless its client compresses without an
+//! agreement (`inflate`). It sends nothing: `inbox` answers pings and fails connections.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -11,8 +11,9 @@ use gatewayworker_protocol::may_close_with;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::compression::{CompressedSizes, Compression};
 use super::error::WebSocketError;
-use super::inflate::{Inflater, max_compressed_len};
+use super::inflate::{History, inflate, max_compressed_len};
 
 #[cfg(test)]
 mod tests;
@@ -29,17 +30,16 @@ pub(crate) struct Decoder {
 pub(crate) struct DecodeOptions {
     /// The longest message, decompressed, in bytes.
     pub(crate) limit: usize,
-    /// The client has offered permessage-deflate. It was not accepted, and some clients
-    /// compress nevertheless.
-    pub(crate) may_compress: bool,
+    /// Whether the client may compress, and how.
+    pub(crate) compression: Compression,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     /// A message of which some fragments have come.
     fragments: Option<Fragments>,
-    /// The window of a client that compresses, from its first compressed message on.
-    inflater: Option<Inflater>,
+    /// What a client has sent that compresses without an agreement, from its first compressed message on.
+    history: Option<History>,
 }
 
 #[derive(Debug)]
@@ -72,10 +72,12 @@ pub(crate) enum Content {
         binary: bool,
         payload: Range<usize>,
     },
-    /// The last fragment of a message, or a compressed one, with all of it.
+    /// The last fragment of a message, with all of it, or a compressed message, decompressed.
     Assembled {
         binary: bool,
         payload: Vec<u8>,
+        /// Its lengths, where it was compressed.
+        compressed: Option<CompressedSizes>,
     },
     /// Some fragment before the last.
     Fragment,
@@ -132,7 +134,7 @@ impl Decoder {
         }
         // The bit is set on the first frame of a compressed message: RFC 7692 section 6.1.
         let compressed = header.rsv1
-            && options.may_compress
+            && options.compression.may_receive()
             && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
         if (header.rsv1 && !compressed) || header.rsv2 || header.rsv3 {
             return Err(Malformed("a reserved bit without an extension"));
@@ -178,12 +180,15 @@ impl Decoder {
                 check_text(binary, payload)?;
                 Content::Message { binary, payload: start..len }
             }
+            OpCode::Data(kind @ (Data::Text | Data::Binary)) if header.is_final => {
+                self.decompress(kind == Data::Binary, payload, options)?
+            }
             OpCode::Data(kind @ (Data::Text | Data::Binary)) => {
                 let binary = kind == Data::Binary;
                 self.begin(Fragments { binary, compressed, payload: Vec::new() });
-                self.fragment(payload, header.is_final, options.limit)?
+                self.fragment(payload, false, options)?
             }
-            OpCode::Data(Data::Continue) => self.fragment(payload, header.is_final, options.limit)?,
+            OpCode::Data(Data::Continue) => self.fragment(payload, header.is_final, options)?,
             OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
                 return Err(Malformed("a reserved opcode"));
             }
@@ -196,29 +201,51 @@ impl Decoder {
     }
 
     /// Adds a fragment to the message that has begun. Returns the message with the last fragment.
-    fn fragment(&mut self, payload: &[u8], is_last: bool, limit: usize) -> Result<Content, WebSocketError> {
+    fn fragment(
+        &mut self,
+        payload: &[u8],
+        is_last: bool,
+        options: DecodeOptions,
+    ) -> Result<Content, WebSocketError> {
         const NOTHING: WebSocketError = WebSocketError::Malformed("a continuation of nothing");
 
-        let Kept { fragments, inflater } = self.kept.as_deref_mut().ok_or(NOTHING)?;
-        let message = fragments.as_mut().ok_or(NOTHING)?;
+        let kept = self.kept.as_deref_mut().ok_or(NOTHING)?;
+        let message = kept.fragments.as_mut().ok_or(NOTHING)?;
         message.payload.extend_from_slice(payload);
         if !is_last {
             return Ok(Content::Fragment);
         }
-        let Fragments { binary, compressed, mut payload } = fragments.take().ok_or(NOTHING)?;
-        if compressed {
-            // Only with the last fragment: until then a message takes no more memory than its client sent.
-            let mut decompressed = Vec::new();
-            let inflater = inflater.get_or_insert_with(Inflater::new);
-            inflater.inflate(&payload, &mut decompressed, limit)?;
-            inflater.finish(&mut decompressed, limit)?;
-            payload = decompressed;
-        }
-        if inflater.is_none() {
+        let Fragments { binary, compressed, payload } = kept.fragments.take().ok_or(NOTHING)?;
+        if kept.history.is_none() {
             self.kept = None;
         }
+        if compressed {
+            // Only with the last fragment: until then a message takes no more memory than its client sent.
+            return self.decompress(binary, &payload, options);
+        }
         check_text(binary, &payload)?;
-        Ok(Content::Assembled { binary, payload })
+        Ok(Content::Assembled { binary, payload, compressed: None })
+    }
+
+    /// Returns what a whole compressed message decompresses to.
+    fn decompress(
+        &mut self,
+        binary: bool,
+        message: &[u8],
+        options: DecodeOptions,
+    ) -> Result<Content, WebSocketError> {
+        let payload = match options.compression {
+            Compression::Declined => {
+                let history = self.kept.get_or_insert_default().history.get_or_insert_with(History::new);
+                let payload = inflate(message, history.bytes(), options.limit)?;
+                history.push(&payload);
+                payload
+            }
+            Compression::Off | Compression::Agreed(_) => inflate(message, &[], options.limit)?,
+        };
+        check_text(binary, &payload)?;
+        let sizes = CompressedSizes { plain: payload.len(), wire: message.len() };
+        Ok(Content::Assembled { binary, payload, compressed: Some(sizes) })
     }
 }
 

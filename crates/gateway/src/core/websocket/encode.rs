@@ -4,9 +4,25 @@ use bytes::Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::compression::Deflation;
+use super::deflate::deflate;
+
 /// A whole data message in one frame.
 pub(crate) fn message(binary: bool, payload: &[u8]) -> Bytes {
     frame(OpCode::Data(if binary { Data::Binary } else { Data::Text }), payload)
+}
+
+/// The length of the frame of a message of so many bytes.
+pub(crate) fn message_len(payload: usize) -> usize {
+    FrameHeader { mask: None, ..FrameHeader::default() }.len(payload as u64) + payload
+}
+
+/// The same message compressed like this, which is that [of the message](Deflation::of_message); `None` where it is not
+/// shorter.
+pub(crate) fn deflated_message(binary: bool, payload: &[u8], deflation: Deflation) -> Option<Bytes> {
+    let opcode = OpCode::Data(if binary { Data::Binary } else { Data::Text });
+    let header = FrameHeader { opcode, mask: None, rsv1: true, ..FrameHeader::default() };
+    deflate(payload, deflation.policy.level, deflation.window, |deflated| framed(&header, deflated))
 }
 
 /// An empty ping.
@@ -30,7 +46,10 @@ pub(crate) fn close(code: Option<u16>, reason: &str) -> Bytes {
 }
 
 fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let header = FrameHeader { opcode, mask: None, ..FrameHeader::default() };
+    framed(&FrameHeader { opcode, mask: None, ..FrameHeader::default() }, payload)
+}
+
+fn framed(header: &FrameHeader, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(header.len(payload.len() as u64) + payload.len());
     header.format(payload.len() as u64, &mut out).expect("a Vec takes every byte");
     out.extend_from_slice(payload);

@@ -9,6 +9,8 @@ pub(crate) enum WebSocketError {
     Malformed(&'static str),
     #[error("text that is not UTF-8")]
     NotUtf8,
+    #[error("a compressed message that is not DEFLATE")]
+    NotDeflate,
     #[error("a message over the limit")]
     TooLarge,
 }
@@ -18,7 +20,7 @@ impl WebSocketError {
     pub(crate) fn close_code(self) -> u16 {
         match self {
             Self::Malformed(_) => PROTOCOL_ERROR,
-            Self::NotUtf8 => INVALID_PAYLOAD,
+            Self::NotUtf8 | Self::NotDeflate => INVALID_PAYLOAD,
             Self::TooLarge => MESSAGE_TOO_BIG,
         }
     }

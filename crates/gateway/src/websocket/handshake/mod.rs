@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::access::rejections::RejectReason;
-use crate::core::websocket::inflate;
+use crate::core::websocket::compression::Compression;
 use crate::listener::Listener;
 use crate::socket::Socket;
 use crate::websocket::health_check::HealthCheck;
@@ -21,6 +21,7 @@ use crate::websocket::rejection::Rejection;
 use crate::websocket::request::{Endpoints, Request};
 use crate::websocket::token;
 
+pub(crate) mod extensions;
 #[cfg(test)]
 mod tests;
 
@@ -36,8 +37,8 @@ pub(crate) struct Upgrade {
     pub(crate) handshake: Vec<u8>,
     /// The bytes that the client sent behind its request.
     pub(crate) rest: Vec<u8>,
-    /// The client offers permessage-deflate.
-    pub(crate) may_compress: bool,
+    /// What is agreed on about compression.
+    pub(crate) compression: Compression,
     /// The client's token, which nobody has checked yet, and which is not in `handshake`.
     pub(crate) token: Option<Vec<u8>>,
     /// The client's own span, where the listener accepts one.
@@ -114,8 +115,10 @@ fn accept(
     // A page is only connected where one of its subprotocols is answered.
     let for_token = || shows_token().then_some(token::SUBPROTOCOL);
     let subprotocol = access.subprotocol(offered).or_else(for_token);
+    let offers = request.header("Sec-WebSocket-Extensions");
+    let (compression, extensions) = extensions::negotiate(offers, policy.compression.is_some());
     let resumable = policy.resume.and_then(|_| access.resumable_subprotocol(offered));
-    let response = answer(request, resumable.as_deref().or(subprotocol))?;
+    let response = answer(request, resumable.as_deref().or(subprotocol), extensions.as_deref())?;
     let origin = request.header("Origin");
     access
         .check_origin(origin)
@@ -125,7 +128,7 @@ fn accept(
         handshake: request.to_php(Endpoints { client, server_port: policy.port }),
         rest: Vec::new(),
         token,
-        may_compress: request.header("Sec-WebSocket-Extensions").is_some_and(inflate::is_offered),
+        compression,
         trace_parent: match cfg!(feature = "otel") && listener.accepts_trace_parent {
             true => request.header("traceparent").and_then(TraceContext::from_traceparent),
             false => None,
@@ -138,7 +141,11 @@ fn accept(
 ///
 /// # Errors
 /// When the request is no handshake of version 13.
-fn answer(request: &Request<'_>, subprotocol: Option<&str>) -> Result<Vec<u8>, Rejection> {
+fn answer(
+    request: &Request<'_>,
+    subprotocol: Option<&str>,
+    extensions: Option<&str>,
+) -> Result<Vec<u8>, Rejection> {
     let wanted = "this is a WebSocket server (RFC 6455, version 13)";
     if !["GET", "HEAD"].contains(&request.method) {
         return Err(Rejection::http("405 Method Not Allowed", wanted));
@@ -160,6 +167,9 @@ fn answer(request: &Request<'_>, subprotocol: Option<&str>) -> Result<Vec<u8>, R
     let mut answer = [status, "Sec-WebSocket-Accept: ", &accept, "\r\n"].concat();
     if let Some(name) = subprotocol {
         answer.extend(["Sec-WebSocket-Protocol: ", name, "\r\n"]);
+    }
+    if let Some(value) = extensions {
+        answer.extend(["Sec-WebSocket-Extensions: ", value, "\r\n"]);
     }
     answer.push_str("\r\n");
     Ok(answer.into_bytes())

@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::Config;
+use crate::core::websocket::compression::Window;
 use crate::shard::testing;
 
 const UPGRADE: &str = "GET /?auth=abc&room=9 HTTP/1.1\r\nHost: 127.0.0.1:8289\r\nUpgrade: websocket\r\n\
@@ -326,11 +327,27 @@ fn the_answer_to_a_health_check_depends_on_its_method() {
 
 #[tokio::test]
 async fn a_client_that_has_offered_compression_may_compress() {
-    assert!(!read(UPGRADE, 8192).await.unwrap().may_compress);
+    assert_eq!(read(UPGRADE, 8192).await.unwrap().compression, Compression::Off);
     let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
     let upgrade = read(&UPGRADE.replace("Cookie: sid=s1", offer), 8192).await.unwrap();
-    assert!(upgrade.may_compress);
+    assert_eq!(upgrade.compression, Compression::Declined);
     assert!(!String::from_utf8(upgrade.response).unwrap().contains("deflate"));
+}
+
+#[tokio::test]
+async fn a_listener_that_compresses_accepts_the_first_offer_of_all_lines_that_it_can_keep_to() {
+    let config = Config { compression: true, ..Config::default() };
+    let offers = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=8\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10";
+    let upgrade = read_with(&config, &UPGRADE.replace("Cookie: sid=s1", offers)).await.unwrap();
+    assert_eq!(upgrade.compression, Compression::Agreed(Window::Bits10));
+    let response = String::from_utf8(upgrade.response).unwrap();
+    let answer = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+         client_no_context_takeover; server_max_window_bits=10\r\n";
+    assert!(response.contains(answer), "{response}");
+    let upgrade = read_with(&config, UPGRADE).await.unwrap();
+    assert_eq!(upgrade.compression, Compression::Off);
+    assert!(!String::from_utf8(upgrade.response).unwrap().contains("Extensions"));
 }
 
 /// A token, as the place where it stands sees it: nobody checks it here.

@@ -6,7 +6,9 @@
 
 use std::rc::Rc;
 
-use gatewayworker_gateway::internals::{Directory, Inbox, Key, NewClient, Outbox, Reading, Route, Writable};
+use gatewayworker_gateway::internals::{
+    Compression, Directory, Inbox, Key, NewClient, Outbox, Reading, Route, Writable,
+};
 use gatewayworker_protocol::ClientId;
 
 use super::closing::Closing;
@@ -224,7 +226,7 @@ impl Gateway {
             address: super::super::address(socket.peer()),
             connection,
             worker,
-            may_compress: false,
+            compression: Compression::Off,
             // It is written above.
             response: Default::default(),
         };

@@ -101,6 +101,7 @@ impl GatewayOptions {
             outbox_bytes: self.outbox_bytes,
             slow_consumer: SlowConsumer::Close,
             rate_limits: None,
+            compression: None,
         }
     }
 }

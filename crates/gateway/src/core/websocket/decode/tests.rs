@@ -1,10 +1,14 @@
 //! What a decoder makes of frames, good and bad.
 
+use super::super::compression::{CompressionPolicy, Deflation, Window};
+use super::super::encode;
 use super::*;
 
 const LIMIT: usize = 70_000;
-const OPTIONS: DecodeOptions = DecodeOptions { limit: LIMIT, may_compress: false };
-const COMPRESSING: DecodeOptions = DecodeOptions { limit: LIMIT, may_compress: true };
+const OPTIONS: DecodeOptions = DecodeOptions { limit: LIMIT, compression: Compression::Off };
+const AGREED: DecodeOptions =
+    DecodeOptions { limit: LIMIT, compression: Compression::Agreed(Window::Bits15) };
+const COMPRESSING: DecodeOptions = DecodeOptions { limit: LIMIT, compression: Compression::Declined };
 
 fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x11, 0x22, 0x33, 0x44];
@@ -70,7 +74,10 @@ fn fragments_with_control_frames_between_them_make_one_message() {
     assert!(matches!(step(0x89, b"ping"), Content::Ping(_)));
     assert_eq!(step(0x00, &text[2..3]), Content::Fragment);
     assert!(matches!(step(0x8a, b""), Content::Pong(_)));
-    assert_eq!(step(0x80, &text[3..]), Content::Assembled { binary: false, payload: text.to_vec() });
+    assert_eq!(
+        step(0x80, &text[3..]),
+        Content::Assembled { binary: false, payload: text.to_vec(), compressed: None }
+    );
 }
 
 #[test]
@@ -128,7 +135,7 @@ fn a_compressed_message_takes_what_was_sent_until_its_last_fragment() {
     decoder.step(&mut client_frame(0x41, &compressed), COMPRESSING).unwrap();
     let kept = decoder.kept.as_ref().unwrap();
     assert_eq!(kept.fragments.as_ref().unwrap().payload, compressed);
-    assert!(kept.inflater.is_none());
+    assert!(kept.history.is_none());
     // All fragments together are held against one limit.
     let half = vec![0; max_compressed_len(LIMIT) / 2];
     decoder.step(&mut client_frame(0x00, &half), COMPRESSING).unwrap();
@@ -155,6 +162,9 @@ fn a_length_nobody_could_mean_is_refused_by_its_header() {
 /// "Hello", RFC 7692 section 7.2.3.1.
 const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 
+/// The same as a reference to the message before, section 7.2.3.2.
+const HELLO_AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
+
 #[test]
 fn compressed_messages_are_understood_of_a_client_that_has_offered_to_compress() {
     let mut decoder = Decoder::default();
@@ -163,36 +173,64 @@ fn compressed_messages_are_understood_of_a_client_that_has_offered_to_compress()
         Ok(Step::Frame { content, .. }) => content,
         other => panic!("{other:?}"),
     };
-    let hello = |binary| Content::Assembled { binary, payload: b"Hello".to_vec() };
-    assert_eq!(step(0xc1, &HELLO), hello(false));
+    let hello = |binary, wire| {
+        let compressed = Some(CompressedSizes { plain: 5, wire });
+        Content::Assembled { binary, payload: b"Hello".to_vec(), compressed }
+    };
+    assert_eq!(step(0xc1, &HELLO), hello(false, 7));
     // A reference to the message before.
-    assert_eq!(step(0xc2, &[0xf2, 0x00, 0x11, 0x00, 0x00]), hello(true));
+    assert_eq!(step(0xc2, &HELLO_AGAIN), hello(true, 5));
     assert!(matches!(step(0x81, b"plain"), Content::Message { .. }));
     assert_eq!(step(0x41, &HELLO[..3]), Content::Fragment);
     assert!(matches!(step(0x89, b"ping"), Content::Ping(_)));
     assert_eq!(step(0x00, &HELLO[3..]), Content::Fragment);
-    assert_eq!(step(0x80, b""), hello(false));
+    assert_eq!(step(0x80, b""), hello(false, 7));
     assert_eq!(step(0x01, b"pla"), Content::Fragment);
-    assert_eq!(step(0x80, b"in"), Content::Assembled { binary: false, payload: b"plain".to_vec() });
+    assert_eq!(
+        step(0x80, b"in"),
+        Content::Assembled { binary: false, payload: b"plain".to_vec(), compressed: None }
+    );
 }
 
 #[test]
 fn what_rfc_7692_forbids_fails_the_connection_with_its_code() {
-    let compress = |payload: &[u8]| miniz_oxide::deflate::compress_to_vec(payload, 6);
+    let compress = |payload: &[u8]| {
+        let policy = CompressionPolicy { min_bytes: 0, level: 6 };
+        let frame =
+            encode::deflated_message(true, payload, Deflation { policy, window: Window::Bits15 }).unwrap();
+        let header = if frame[1] < 126 { 2 } else { 4 };
+        frame[header..].to_vec()
+    };
+    // It does not shrink.
+    let no_utf8 = [0x00, 0x02, 0x00, 0xfd, 0xff, 0xc3, 0x28, 0x00];
     for (frames, code) in [
         (vec![client_frame(0x41, &HELLO[..3]), client_frame(0xc0, &HELLO[3..])], 1002),
         (vec![client_frame(0x01, b"a"), client_frame(0xc0, b"b")], 1002),
         (vec![client_frame(0xc9, b"ping")], 1002),
         (vec![client_frame(0xe1, &HELLO)], 1002),
-        (vec![client_frame(0xc1, b"\xff\xff")], 1002),
-        (vec![client_frame(0xc1, &compress(b"\xc3\x28"))], 1007),
+        (vec![client_frame(0xc1, b"\xff\xff")], 1007),
+        (vec![client_frame(0xc1, &no_utf8)], 1007),
+        (vec![client_frame(0x41, &HELLO), client_frame(0x80, b"\xff\xff")], 1007),
         (vec![client_frame(0xc2, &compress(&[0; LIMIT + 1]))], 1009),
         (vec![client_frame(0xc2, &[0; 2 * LIMIT])], 1009),
     ] {
-        let mut decoder = Decoder::default();
-        let failed = frames.into_iter().find_map(|mut frame| decoder.step(&mut frame, COMPRESSING).err());
-        assert_eq!(failed.unwrap().close_code(), code);
+        for options in [COMPRESSING, AGREED] {
+            let (mut decoder, mut frames) = (Decoder::default(), frames.clone());
+            let failed = frames.iter_mut().find_map(|frame| decoder.step(frame, options).err());
+            assert_eq!(failed.unwrap().close_code(), code);
+        }
     }
+}
+
+#[test]
+fn nothing_is_kept_of_a_client_that_has_agreed_and_it_may_refer_to_nothing_before() {
+    let mut decoder = Decoder::default();
+    for (first, fragment) in [(0xc1, &HELLO[..]), (0x41, &HELLO[..4]), (0x80, &HELLO[4..])] {
+        decoder.step(&mut client_frame(first, fragment), AGREED).unwrap();
+    }
+    assert!(decoder.is_idle());
+    let failed = decoder.step(&mut client_frame(0xc1, &HELLO_AGAIN), AGREED);
+    assert_eq!(failed, Err(WebSocketError::NotDeflate));
 }
 
 #[test]
