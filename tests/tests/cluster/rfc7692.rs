@@ -4,10 +4,12 @@
 //! The worker echoes every message.
 
 use flate2::{Compress, Compression, FlushCompress};
+use gatewayworker::CloseReason;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::ClientId;
 use gatewayworker_tests::conformance::{
-    BINARY, CONTINUE, Case, FIN, PING, PONG, TEXT, client_frame, converse, converse_offering, server_frame,
+    BINARY, CLOSE, CONTINUE, Case, FIN, PING, PONG, TEXT, client_frame, close_payload, converse,
+    converse_offering, server_frame,
 };
 use gatewayworker_tests::metrics::assert_moves;
 use gatewayworker_tests::{Cluster, WsClient, soon};
@@ -209,6 +211,29 @@ async fn a_client_gets_messages_within_the_window_that_it_has_asked_for() {
     converse_offering(cluster.listener(), "permessage-deflate; server_max_window_bits=8", [case.clone()])
         .await;
     converse(cluster.listener(), [case]).await;
+}
+
+#[tokio::test]
+async fn a_bomb_closes_its_client_and_no_other() {
+    let cluster = compressing().await;
+    let (mut bystander, _) = offering(&cluster, Some(OFFER)).await;
+    let text = json(5000);
+    let bomb = bomb();
+    let in_fragments = |len: usize| {
+        let (first, rest) = bomb.split_at(len);
+        let rest = rest.chunks(len).flat_map(|piece| client_frame(CONTINUE, piece));
+        let frames = client_frame(RSV1 | BINARY, first).into_iter().chain(rest);
+        frames.chain(client_frame(FIN | CONTINUE, b"")).collect()
+    };
+    for frames in [client_frame(FIN | RSV1 | BINARY, &bomb), in_fragments(4000), in_fragments(3)] {
+        let (mut client, id) = offering(&cluster, Some(OFFER)).await;
+        client.write_all(&frames).await.unwrap();
+        hears(&mut client, &server_frame(FIN | CLOSE, &close_payload(1009, b"a message over the limit")))
+            .await;
+        assert_eq!(cluster.events().next_close().await, (id, CloseReason::TooLarge));
+        bystander.write_all(&client_frame(FIN | RSV1 | TEXT, &compressed(&text))).await.unwrap();
+        hears(&mut bystander, &server_frame(FIN | RSV1 | TEXT, &compressed(&text))).await;
+    }
 }
 
 /// A client that has offered this, its id, and a way to read so many bytes of what it is sent.
