@@ -31,6 +31,7 @@ pub mod process;
 pub mod programs;
 mod raw;
 mod recorder;
+mod redis;
 mod tcp;
 pub mod tls;
 mod ws;
@@ -45,6 +46,7 @@ pub use namespace::Namespace;
 pub use nats::NatsServer;
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
+pub use redis::RedisServer;
 pub use tcp::TcpClient;
 pub use ws::WsClient;
 

@@ -55,7 +55,7 @@ fn describe(call: &Call) -> Value {
         "original": call.original,
         "title": call.summary,
         "params": params.collect::<Value>(),
-        "answers": if call.answer == Answer::Delivery { "nothing" } else { "json" },
+        "answers": if matches!(call.answer, Answer::Delivery | Answer::Published) { "nothing" } else { "json" },
     })
 }
 
@@ -73,6 +73,8 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Groups => "groups",
         Kind::Session => "session",
         Kind::Fields => "fields",
+        Kind::Position => "position",
+        Kind::Limit => "limit",
         Kind::Where => "where",
         _ => "json",
     }

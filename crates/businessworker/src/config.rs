@@ -9,6 +9,7 @@ use std::time::Duration;
 use gatewayworker_daemon::{
     CommonFlags, LinkTlsFlags, load_with_former_keys, one_or_many, take_negative_numbers,
 };
+use gatewayworker_history::Config as HistoryConfig;
 use gatewayworker_http::Config as HttpConfig;
 use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::SecretKey;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::ConfigError;
 use crate::client_calls::{ClientCallsConfig, ClientCallsFlags};
 use crate::events_config::{EventsConfig, EventsFlags};
+use crate::history_config::HistoryFlags;
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
@@ -199,6 +201,10 @@ pub struct Flags {
     #[command(flatten)]
     pub client_calls: ClientCallsFlags,
 
+    /// The history of groups.
+    #[command(flatten)]
+    pub history: HistoryFlags,
+
     /// A page for operators.
     #[command(flatten)]
     pub admin: gatewayworker_admin::Flags,
@@ -298,6 +304,8 @@ pub struct Config<A = NoSettings> {
     /// What clients may call, for the stock worker and programs like it: see [`ClientCalls`](crate::ClientCalls). An
     /// application that does not wrap its handlers in that does not look at it.
     pub client_calls: ClientCallsConfig,
+    /// The history of groups; off by default. An application gets it by `History::of`.
+    pub history: HistoryConfig,
     /// The application's own settings.
     pub app: A,
 }
@@ -341,6 +349,7 @@ impl<A: Default> Default for Config<A> {
             http: HttpConfig::default(),
             events: EventsConfig::default(),
             client_calls: ClientCallsConfig::default(),
+            history: HistoryConfig::default(),
             app: A::default(),
         }
     }
@@ -411,6 +420,7 @@ impl<A> Config<A> {
             return Err(ConfigError::NoFederation);
         }
         self.client_calls.validate()?;
+        self.history.validate()?;
         self.events.validate()?;
         if self.events.is_on() && self.handler_timeout_ms > 0 {
             return Err(ConfigError::HandlerTimeoutWithEvents);
@@ -452,6 +462,7 @@ impl<A> Config<A> {
             http: self.http,
             events: self.events,
             client_calls: self.client_calls,
+            history: self.history,
             app: NoSettings {},
         };
         (config, self.app)

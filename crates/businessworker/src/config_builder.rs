@@ -7,7 +7,7 @@ use gatewayworker_http::Config as HttpConfig;
 use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::SecretKey;
 
-use crate::{Config, EventsConfig};
+use crate::{Config, EventsConfig, HistoryConfig};
 
 impl<A> Config<A> {
     /// Sets the registers, `host:port` each.
@@ -134,6 +134,13 @@ impl<A> Config<A> {
     #[must_use]
     pub fn with_events(mut self, events: EventsConfig) -> Self {
         self.events = events;
+        self
+    }
+
+    /// Sets where the last messages of groups are kept.
+    #[must_use]
+    pub fn with_history(mut self, history: HistoryConfig) -> Self {
+        self.history = history;
         self
     }
 

@@ -26,7 +26,7 @@ impl<A: fmt::Debug> fmt::Debug for Config<A> {
             gateway_lost_after_ms unix_links threads metrics_listen
         ] federation [
             cluster_name federation_key federation_prefix federation_credentials federation_nkey federation_ca federation_certificate
-            federation_certificate_key federation_durable link_tls admin http events client_calls app
+            federation_certificate_key federation_durable link_tls admin http events client_calls history app
         ])
     }
 }
@@ -39,7 +39,7 @@ impl fmt::Debug for Flags {
             gateway_lost_after_ms unix_links threads metrics_listen
         ] federation [
             cluster_name federation_key federation_prefix federation_credentials federation_nkey federation_ca federation_certificate
-            federation_certificate_key federation_durable http events client_calls admin link_tls
+            federation_certificate_key federation_durable http events client_calls history admin link_tls
         ])
     }
 }

@@ -66,6 +66,9 @@ pub enum ConfigError {
     /// `client_calls` cannot work.
     #[error(transparent)]
     ClientCalls(#[from] ClientCallsConfigError),
+    /// `history` cannot work.
+    #[error(transparent)]
+    History(#[from] gatewayworker_history::Error),
     /// `events` cannot work.
     #[error(transparent)]
     Events(#[from] EventsConfigError),

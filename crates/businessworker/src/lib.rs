@@ -62,6 +62,7 @@ mod handler;
 mod handler_times;
 mod handshake;
 mod heartbeats;
+mod history_config;
 mod inline_queue;
 mod inline_slice;
 #[cfg(feature = "internals")]
@@ -93,7 +94,9 @@ pub use config::{Cli, Config, Flags, NoSettings};
 pub use config_error::ConfigError;
 pub use events::{BoxError, Events, Result};
 pub use events_config::{EventName, EventsConfig, EventsConfigError, EventsFlags, OnFailure};
+pub use gatewayworker_history::Config as HistoryConfig;
 pub use handshake::{Handshake, HandshakeError};
+pub use history_config::HistoryFlags;
 pub use message::Message;
 pub use problem::Problems;
 pub use run::{Start, main, run};

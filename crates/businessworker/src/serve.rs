@@ -29,6 +29,7 @@ use crate::event_queues::{BUDGET, EventQueues};
 use crate::federation;
 use crate::handler::{HandlerRunner, Limits};
 use crate::heartbeats::{HeartbeatRuntime, Heartbeats};
+use crate::history_config;
 use crate::link::{self, EventLinks, LinkLimits};
 use crate::metrics::WorkerMetrics;
 use crate::network::Network;
@@ -66,6 +67,9 @@ pub enum Error {
     #[cfg(feature = "federation")]
     #[error(transparent)]
     Federation(#[from] gatewayworker_federation::Error),
+    /// The history of groups cannot be opened. That its server is away is no such error.
+    #[error(transparent)]
+    History(#[from] gatewayworker_history::Error),
     /// The system has no thread left for the links, their heartbeats, or the metrics.
     #[error("cannot start a thread for the links or the metrics: {0}")]
     Thread(std::io::Error),
@@ -383,6 +387,8 @@ pub async fn serve<E: Events>(
         async move { queues.done.run().await }
     });
 
+    // Open until the worker has stopped; the handle has it only as long.
+    let _history = history_config::open(&config.history, &gateway)?;
     let handler = &queues.handler;
     tokio::select! {
         started = handler.events.on_worker_start(&gateway) => started.map_err(Error::Start)?,

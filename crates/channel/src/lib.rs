@@ -31,13 +31,18 @@
 //!
 //! # Modules
 //!
-//! `topics` has the handlers and their queues; `redis` and `nats` are transports. Over the gateways,
+//! `topics` has the handlers and their queues; `redis` and `nats` are transports, whose connections `redis_server` and
+//! `nats_server` make; the history of groups has the same. Over the gateways,
 //! the worker's event links and the client library's bus carry the events.
 
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "nats")]
+pub mod nats_server;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_server;
 mod topics;
 
 use std::fmt;

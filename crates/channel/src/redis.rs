@@ -8,20 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use gatewayworker_net::Backoff;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::ConnectionManager;
 use redis::{AsyncCommands, Client, RedisError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::Error;
+use crate::redis_server::{self, WITHIN};
 use crate::topics::Topics;
 
 /// The prefix of each topic.
 const PREFIX: &str = "gatewayworker:channel:";
-
-/// How long connecting, or the answer to a ping, may take.
-const WITHIN: Duration = Duration::from_secs(5);
 
 /// After this long without an event the server is pinged.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -40,13 +38,8 @@ pub(crate) fn open(
     topics: Arc<Topics>,
     listening: watch::Sender<bool>,
 ) -> Result<(Publisher, impl Future<Output = ()> + use<>), Error> {
-    let client = Client::open(url).map_err(|error| Error::Server(error.into()))?;
-    let config = ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(WITHIN))
-        .set_response_timeout(Some(WITHIN))
-        .set_max_delay(Duration::from_secs(1));
-    let manager = ConnectionManager::new_lazy_with_config(client.clone(), config);
-    let manager = manager.map_err(|error| Error::Server(error.into()))?;
+    let connected = redis_server::connect(url);
+    let (client, manager) = connected.map_err(|error| Error::Server(error.into()))?;
     Ok((Publisher(manager), listen_and_reconnect(client, topics, listening)))
 }
 

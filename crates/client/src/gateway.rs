@@ -48,6 +48,9 @@ struct Shared {
     federation: Option<Arc<dyn Federation>>,
     /// Is told of the session writes of all clones.
     observer: Option<Arc<dyn SessionObserver>>,
+    /// The history of groups, where one is open.
+    #[cfg(feature = "calls")]
+    history: std::sync::OnceLock<std::sync::Weak<dyn crate::history::HistoryCalls>>,
     /// Sees the calls of all clones, once it is set.
     #[cfg(feature = "otel")]
     call_observer: std::sync::OnceLock<Arc<dyn crate::call_spans::CallObserver>>,
@@ -219,6 +222,8 @@ impl GatewayBuilder {
             bus: BusState::default(),
             federation: self.federation,
             observer,
+            #[cfg(feature = "calls")]
+            history: std::sync::OnceLock::new(),
             #[cfg(feature = "otel")]
             call_observer: std::sync::OnceLock::new(),
             _tasks: tasks,
@@ -287,13 +292,25 @@ impl Gateway {
         &self.shared.links
     }
 
+    /// Where a history is attached.
+    #[cfg(feature = "calls")]
+    pub(crate) fn history_cell(
+        &self,
+    ) -> &std::sync::OnceLock<std::sync::Weak<dyn crate::history::HistoryCalls>> {
+        &self.shared.history
+    }
+
     /// What reaches other clusters.
     pub(crate) fn federation(&self) -> Option<&Arc<dyn Federation>> {
         self.shared.federation.as_ref()
     }
 
-    /// Fails if the handle is that of an event whose epoch is over, and notes so.
-    pub(crate) fn check_fence(&self) -> Result<(), Error> {
+    /// Fails if the handle is that of an event whose epoch is over ([`Error::Fenced`]), and notes so. Every call does it by
+    /// itself; this is for work that begins elsewhere, as a message that is kept before it is sent.
+    ///
+    /// # Errors
+    /// When another worker may handle the event by now.
+    pub fn check_fence(&self) -> Result<(), Error> {
         match self.observer.as_ref().and_then(|observer| observer.fence()) {
             Some(fence) => fence.check().inspect_err(|_| {
                 if let Some(calls) = self.calls() {

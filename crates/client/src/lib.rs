@@ -81,6 +81,8 @@ mod fence;
 mod frames;
 mod gateway;
 mod gateway_list;
+#[cfg(feature = "calls")]
+pub mod history;
 pub mod inspect;
 mod link;
 mod links;

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "federation")]
 mod federation;
+mod history;
 mod params;
 
 use std::io::{self, Write};
@@ -40,6 +41,9 @@ struct Flags {
     #[cfg(feature = "federation")]
     #[command(flatten)]
     federation: federation::Flags,
+
+    #[command(flatten)]
+    history: history::Flags,
 
     /// Write the answer on several lines
     #[arg(long, global = true, help_heading = "Cluster")]
@@ -106,23 +110,31 @@ fn try_run(cli: &CallCommand) -> anyhow::Result<Value> {
     let access = cli.flags.access.access_or_of(configs)?;
     #[cfg(feature = "federation")]
     let federation = cli.flags.federation.options(&cli.flags.access, configs)?;
+    let history = cli.flags.history.config(cli.call, &cli.flags.access, configs)?;
     let params = params::read(cli.call, &cli.params, &mut io::stdin().lock())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let gateway = Gateway::builder(&access.registers);
         #[cfg(feature = "federation")]
         let gateway = gateway.federation(federation::join(federation).await?);
-        make(cli.call, params, &access, gateway).await
+        make(cli.call, params, &access, gateway, history.as_ref()).await
     })
 }
 
-async fn make(call: &Call, params: Value, access: &Access, gateway: GatewayBuilder) -> anyhow::Result<Value> {
+async fn make(
+    call: &Call,
+    params: Value,
+    access: &Access,
+    gateway: GatewayBuilder,
+    history: Option<&gatewayworker_history::Config>,
+) -> anyhow::Result<Value> {
     let Access { secret_key, tls, question_timeout, .. } = access;
     let gateway = gateway
         .secret_key(secret_key.clone())
         .link_tls(tls.clone())
         .question_timeout(*question_timeout)
         .connect();
+    let _history = history::open(history, &gateway)?;
     let answer = tokio::select! {
         answer = call.run(&gateway, params) => answer,
         why = registers::hopeless(access) => return Err(why),
@@ -130,7 +142,7 @@ async fn make(call: &Call, params: Value, access: &Access, gateway: GatewayBuild
     match answer {
         Err(CallError::NoGateways) => Err(registers::explain(access).await),
         Err(error) => Err(error.into()),
-        Ok(mut answer) if call.answer == Answer::Delivery => {
+        Ok(mut answer) if matches!(call.answer, Answer::Delivery | Answer::Published) => {
             // Commands to a gateway may still be in this process's buffers.
             let late = gateway.finish(*question_timeout).await;
             if let Some(unreached) = answer["unreached"].as_array_mut() {

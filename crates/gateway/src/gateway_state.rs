@@ -33,9 +33,9 @@ use crate::limit_counts::LimitCounts;
 use crate::link_counts::LinkCounts;
 use crate::listener::Listener;
 use crate::logs::Logs;
-use crate::lost_counts::LostCounts;
 use crate::padded::Padded;
 use crate::presence::Presence;
+use crate::resume_counts::ResumeCounts;
 use crate::resume_token::TokenKey;
 use crate::shard::message::ShardMessage;
 use crate::token_counts::TokenCounts;
@@ -100,8 +100,8 @@ pub(crate) struct GatewayState {
     pub(crate) token_counts: TokenCounts,
     /// With what the tokens are made by which clients come back.
     pub(crate) token_key: TokenKey,
-    /// How many clients could not come back.
-    pub(crate) lost_counts: LostCounts,
+    /// Clients that could not come back, and relayed connections.
+    pub(crate) resume_counts: ResumeCounts,
     /// The limits of commands, which all shards share.
     pub(crate) membership_limits: MembershipLimits,
     /// The permits of connections over a limit that wait for their request to be rejected.
@@ -161,7 +161,7 @@ impl GatewayState {
             authenticator: None,
             token_counts: TokenCounts::default(),
             token_key: TokenKey::new(&config.secret_key),
-            lost_counts: LostCounts::default(),
+            resume_counts: ResumeCounts::default(),
             membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: Padded::default(),

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use gatewayworker_auth::{Authenticator, Identity, Refusal};
 use gatewayworker_protocol::interest::Name;
 
@@ -67,11 +66,6 @@ async fn announce(shared: &Arc<GatewayState>, identity: &Identity) -> Option<Hol
 }
 
 impl Checked {
-    /// The uid of the token.
-    pub(crate) fn uid(&self) -> Option<Bytes> {
-        self.identity.uid.clone()
-    }
-
     /// Returns what the token gives to its client, at a time of the shard's clock, in ms.
     pub(crate) fn grant(&self, now_ms: u64) -> Grant {
         let Identity { uid, groups, session, expires_at, .. } = self.identity.clone();

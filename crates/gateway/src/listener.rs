@@ -1,7 +1,10 @@
 //! An open listener: the settings of its clients, its certificate, and its connection limits.
 //!
 //! An acceptor acquires a [`ConnectionPermit`] for each connection; the connection holds it until it
-//! has ended, and reads its listener's settings through it. It does not accept: `server` does.
+//! has ended, and reads its listener's settings through it. It does not accept: `server` does. `place` is what a connection
+//! has before it has said whose it is.
+
+mod place;
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -22,6 +25,8 @@ use crate::core::websocket::encode;
 use crate::padded::Padded;
 use crate::tls::Certificate;
 use crate::websocket::token::TokenPlaces;
+
+pub(crate) use place::{NoRoom, Place};
 
 /// An open listener.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub(crate) struct Listener {
     pub(crate) own_limit: ConnectionLimit,
     /// The limit of all listeners together.
     gateway_limit: Arc<ConnectionLimit>,
+    /// The connections over a limit that have not said yet whose they are.
+    extra_limit: ConnectionLimit,
 }
 
 impl Listener {
@@ -95,11 +102,19 @@ impl Listener {
             opened: Instant::now(),
             own_limit: ConnectionLimit::new(listener.max_connections.unwrap_or(usize::MAX)),
             gateway_limit,
+            extra_limit: ConnectionLimit::new(place::MAX_EXTRA),
         })
     }
-}
 
-impl Listener {
+    /// Counts that an address connects, where that is limited.
+    fn count_connect(&self, address: IpAddr) -> Result<(), AddressLimitReached> {
+        let Some(rates) = &self.connect_rates else { return Ok(()) };
+        let now_ms = self.opened.elapsed().as_millis() as u64;
+        let network = AddressPrefix::from(address);
+        let acquired = rates.lock().unwrap_or_else(PoisonError::into_inner).acquire(network, now_ms);
+        acquired.map_err(|wait_ms| AddressLimitReached::Rate { retry_after_s: wait_ms.div_ceil(1000) })
+    }
+
     /// Returns how many connections it has.
     pub(crate) fn connections(&self) -> usize {
         self.own_limit.count.load(Ordering::Relaxed)
@@ -194,13 +209,13 @@ impl ConnectionPermit {
     /// # Errors
     /// When `max_connections_per_address` or `max_connects_per_second_per_address` is reached.
     pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), AddressLimitReached> {
+        self.listener.count_connect(address)?;
+        self.hold_address(address)
+    }
+
+    /// Counts the connection among those that its client's address has.
+    fn hold_address(&mut self, address: IpAddr) -> Result<(), AddressLimitReached> {
         let network = AddressPrefix::from(address);
-        if let Some(rates) = &self.listener.connect_rates {
-            let now_ms = self.listener.opened.elapsed().as_millis() as u64;
-            let acquired = rates.lock().unwrap_or_else(PoisonError::into_inner).acquire(network, now_ms);
-            acquired
-                .map_err(|wait_ms| AddressLimitReached::Rate { retry_after_s: wait_ms.div_ceil(1000) })?;
-        }
         if let (Some(addresses), None) = (&self.listener.addresses, &self.network) {
             if !addresses.acquire(network) {
                 return Err(AddressLimitReached::Connections);
@@ -233,7 +248,7 @@ impl Deref for ConnectionPermit {
 mod tests {
     use super::*;
 
-    fn listener(listener: &str, all: &Arc<ConnectionLimit>) -> Result<Arc<Listener>, ConfigError> {
+    pub(super) fn listener(listener: &str, all: &Arc<ConnectionLimit>) -> Result<Arc<Listener>, ConfigError> {
         let config: Config = toml::from_str(listener).unwrap();
         Listener::new(0, 1, &config.listen[0], &config, all.clone()).map(Arc::new)
     }

@@ -274,7 +274,12 @@ impl GatewayMetrics {
             "gatewayworker_resume_lost_total",
             "Clients that could not come back, by reason.",
             "reason",
-            self.shared.lost_counts.by_reason(),
+            self.shared.resume_counts.lost_by_reason(),
+        );
+        into.gauge(
+            "gatewayworker_relayed_connections",
+            "Connections of clients that another gateway has, and that came back here.",
+            self.shared.resume_counts.relayed() as f64,
         );
     }
 

@@ -73,6 +73,11 @@ impl TokenKey {
 }
 
 impl ResumeToken {
+    /// The number of the shard that has the client, on a gateway with so many.
+    pub(crate) fn shard(&self, shards: usize) -> usize {
+        self.connection_id as usize % shards
+    }
+
     fn body(&self) -> [u8; BODY] {
         let mut body = [VERSION; BODY];
         body[1..5].copy_from_slice(&self.gateway.ip().octets());

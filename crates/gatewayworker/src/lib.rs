@@ -52,6 +52,7 @@ pub use gatewayworker_channel as channel;
 pub use gatewayworker_client as client;
 #[cfg(feature = "gateway")]
 pub use gatewayworker_gateway as gateway;
+pub use gatewayworker_history as history;
 #[cfg(feature = "register")]
 pub use gatewayworker_register as register;
 pub use gatewayworker_router as router;
@@ -70,6 +71,7 @@ pub use gatewayworker_client::{
 };
 #[cfg(feature = "federation")]
 pub use gatewayworker_federation as federation;
+pub use gatewayworker_history::History;
 pub use gatewayworker_router::Router;
 
 /// Compiles the examples in the README, in both languages, and in the guide.

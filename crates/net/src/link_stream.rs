@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::ToSocketAddrs;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+use tokio::net::{TcpStream, ToSocketAddrs};
 
 use crate::link_socket::{ReadHalf, WriteHalf};
 use crate::{LinkSocket, LinkSocketRef, LinkTls};
@@ -126,6 +126,28 @@ impl LinkStream {
     /// The socket.
     pub fn socket(&self) -> LinkSocketRef<'_> {
         self.socket.by_ref()
+    }
+
+    /// Puts the two halves of a stream together again, as the socket alone.
+    ///
+    /// # Errors
+    /// The halves, where there is more than a TCP socket.
+    pub fn into_tcp(reading: LinkReader, writing: LinkSink) -> Result<TcpStream, (LinkReader, LinkSink)> {
+        let (LinkReader { socket: read_half, tls }, LinkSink { socket: write_half, tls: sealing }) =
+            (reading, writing);
+        match (read_half, write_half) {
+            (ReadHalf::Tcp(reading), WriteHalf::Tcp(writing)) if tls.is_none() => {
+                reading.reunite(writing).map_err(|ReuniteError(reading, writing)| {
+                    (
+                        LinkReader { socket: ReadHalf::Tcp(reading), tls: None },
+                        LinkSink { socket: WriteHalf::Tcp(writing), tls: None },
+                    )
+                })
+            }
+            (reading, writing) => {
+                Err((LinkReader { socket: reading, tls }, LinkSink { socket: writing, tls: sealing }))
+            }
+        }
     }
 
     /// The two halves.

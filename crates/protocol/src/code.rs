@@ -1,6 +1,6 @@
 //! The numbers of the commands: the `cmd` byte of a frame.
 //!
-//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 223
+//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 224
 //! are ours. How a command's frame is laid out stands in the file of the command, in
 //! [`command`](crate::command) or, where it is answered, in `question`.
 
@@ -62,3 +62,6 @@ pub const INTEREST: u8 = 221;
 pub const INTEREST_REPORT: u8 = 222;
 /// Ours: a gateway with presence reports it to others, which answer. A PHP gateway does not answer it.
 pub const PRESENCE_REPORT: u8 = 223;
+/// Ours: the first thing that a gateway says on a connection to another one, for a client of that one which has come back to
+/// the first.
+pub const RESUME: u8 = 224;

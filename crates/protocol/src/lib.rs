@@ -14,6 +14,7 @@
 //! - [`pattern`]: patterns of the names of groups,
 //! - [`hash`]: a hash that all processes agree on,
 //! - [`presence`]: what gateways tell each other about who is in which room,
+//! - [`relayed_resume`]: how a gateway gives a connection to the gateway that has its client,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines between a register and its peers,
@@ -46,6 +47,7 @@ pub mod php;
 pub mod presence;
 mod question;
 pub mod register;
+pub mod relayed_resume;
 pub mod report;
 pub mod request_target;
 mod secret;

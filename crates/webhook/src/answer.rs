@@ -109,7 +109,7 @@ impl CallForm {
     fn read(self, client_id: &str) -> Result<CheckedCall, AnswerError> {
         let unknown = || CallError::UnknownCall(self.call.chars().take(64).collect());
         let call = calls::find(&self.call).ok_or_else(|| AnswerError::UnknownCall(unknown()))?;
-        if call.answer != calls::Answer::Delivery {
+        if !matches!(call.answer, calls::Answer::Delivery | calls::Answer::Published) {
             return Err(AnswerError::Question(call.name));
         }
         let params = with_own_client(call, self.params.unwrap_or_default(), client_id);
@@ -200,6 +200,7 @@ mod tests {
             json!({"admission": {"admit": false, "code": 4403, "message": {"a": 1}}, "session": {"a": null}}),
             json!({"calls": [{"call": "join_group", "params": {"group": "hall"}}]}),
             json!({"calls": [{"call": "send_to_all", "params": {"message": "x", "except": []}}]}),
+            json!({"calls": [{"call": "publish", "params": {"group": "hall", "message": "x"}}]}),
         ] {
             assert!(is_described(&answer) && read(answer.clone()).is_ok(), "{answer}");
         }
@@ -208,6 +209,7 @@ mod tests {
             json!({"admission": true}),
             json!({"session": []}),
             json!({"calls": [{"call": "client_count"}]}),
+            json!({"calls": [{"call": "history_last", "params": {"group": "hall"}}]}),
             json!({"calls": [{"call": "nothing"}]}),
             json!({"calls": [{"params": {}}]}),
         ] {

@@ -1,6 +1,7 @@
 //! The OpenAPI description of the calls over HTTP: requests made from it are answered as it describes.
 
 use gatewayworker::ClientId;
+use gatewayworker::businessworker::{self as worker, HistoryConfig};
 use gatewayworker_tests::{Cluster, HTTP_TOKEN, HttpAnswer, HttpRequest, WsClient};
 use serde_json::{Map, Value, json};
 
@@ -11,7 +12,8 @@ struct Described {
 }
 
 async fn described() -> Described {
-    let cluster = Cluster::builder().gateways(2).http().start().await;
+    let with_history = |config: &mut worker::Config| config.history = HistoryConfig::at("memory:");
+    let cluster = Cluster::builder().gateways(2).http().worker(with_history).start().await;
     let document = HttpRequest::new(cluster.http(), "GET", "/openapi.json").send().await.body;
     Described { cluster, document }
 }
@@ -66,6 +68,9 @@ fn object(schema: &Value, id: ClientId, wanted: impl Fn(&str) -> bool) -> Value 
 fn value(schema: &Value, id: ClientId) -> Value {
     if let Some(choices) = schema["enum"].as_array() {
         return choices[0].clone();
+    }
+    if let Some(value) = schema.get("default").or_else(|| schema["examples"].get(0)) {
+        return value.clone();
     }
     if let Some(choices) = schema["anyOf"].as_array() {
         return value(choices.last().unwrap(), id);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gatewayworker::client::calls::{CallError, calls};
-use gatewayworker::{AskError, Gateway, SecretKey, Unreached};
+use gatewayworker::{AskError, Gateway, History, SecretKey, Unreached};
 use gatewayworker_tests::process::binary;
 use gatewayworker_tests::{Cluster, WsClient, eventually, register_as_gateway, soon};
 use serde_json::{Value, json};
@@ -34,7 +34,17 @@ async fn every_call_by_name_equals_the_method_of_a_worker() {
     eventually("both clients", async || call(&api, "client_count", json!({})).await == json!(2)).await;
     let (a, b) = (ann_id.to_string(), bob_id.to_string());
     let told = json!({"unreached": []});
-    let mut made = Vec::new();
+    let mut made = vec!["publish", "history_last", "history_since"];
+    let history = History::open("memory:", &api).unwrap();
+    history.attach();
+    let kept = call(&api, "publish", json!({"group": "news", "message": "kept"})).await;
+    let position = &kept["position"];
+    let message = json!({"position": position, "time_ms": kept["time_ms"], "message": "kept"});
+    let page =
+        |messages: Value| json!({"messages": messages, "whole": true, "more": false, "position": position});
+    assert_eq!(call(&api, "history_last", json!({"group": "news"})).await, page(json!([message])));
+    let since = json!({"group": "news", "position": position});
+    assert_eq!(call(&api, "history_since", since).await, page(json!([])));
     let script: Vec<(&str, Value, Value)> = vec![
         ("bind_uid", json!({"client_id": a, "uid": "ann"}), told.clone()),
         ("bind_uid", json!({"client_id": b, "uid": 7}), told.clone()),

@@ -12,32 +12,41 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::tokens::{auth, now, sign};
 
 /// A connection that speaks `gw.1`.
-struct Line(WsClient);
+pub(crate) struct Line(pub(crate) WsClient);
 
 impl Line {
-    async fn open(listener: SocketAddr) -> Self {
+    pub(crate) async fn open(listener: SocketAddr) -> Self {
         Self::open_with(listener, "/", "gw.1").await
     }
 
-    async fn open_with(listener: SocketAddr, path: &str, protocols: &str) -> Self {
-        let stream = TcpStream::connect(listener).await.unwrap();
-        let mut request = format!("ws://{listener}{path}").into_client_request().unwrap();
-        request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().unwrap());
-        Self(WsClient::over(stream, request).await.unwrap())
+    pub(crate) async fn open_with(listener: SocketAddr, path: &str, protocols: &str) -> Self {
+        Self::try_open_with(listener, path, protocols).await.unwrap()
     }
 
-    async fn control(&mut self, control: Value) {
+    /// Opens a connection to a gateway that may not be there yet.
+    pub(crate) async fn try_open(listener: SocketAddr) -> Option<Self> {
+        Self::try_open_with(listener, "/", "gw.1").await
+    }
+
+    async fn try_open_with(listener: SocketAddr, path: &str, protocols: &str) -> Option<Self> {
+        let stream = TcpStream::connect(listener).await.ok()?;
+        let mut request = format!("ws://{listener}{path}").into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().unwrap());
+        WsClient::over(stream, request).await.ok().map(Self)
+    }
+
+    pub(crate) async fn control(&mut self, control: Value) {
         self.0.send(&format!("\u{1}{control}")).await;
     }
 
     /// Waits for the next message, which must be a control message.
-    async fn expect_control(&mut self) -> Value {
+    pub(crate) async fn expect_control(&mut self) -> Value {
         let text = self.0.text().await;
         serde_json::from_str(text.strip_prefix('\u{1}').expect("a control message")).unwrap()
     }
 
     /// Waits for the next data message.
-    async fn data(&mut self) -> String {
+    pub(crate) async fn data(&mut self) -> String {
         loop {
             match self.0.text().await {
                 text if text.starts_with('\u{1}') => {}
@@ -47,7 +56,7 @@ impl Line {
     }
 
     /// Waits for the code of the close frame.
-    async fn close_code(&mut self) -> u16 {
+    pub(crate) async fn close_code(&mut self) -> u16 {
         loop {
             match self.0.next().await {
                 Some(Message::Close(Some(frame))) => return frame.code.into(),
@@ -57,13 +66,13 @@ impl Line {
         }
     }
 
-    async fn resume(&mut self, token: &str, attempt: u64, got: u64) {
+    pub(crate) async fn resume(&mut self, token: &str, attempt: u64, got: u64) {
         self.control(json!({"resume": {"token": token, "try": attempt, "got": got}})).await;
     }
 }
 
-/// A new client that is admitted: its line, its token, and its id. It has received one message, the greeting.
-async fn start(cluster: &Cluster) -> (Line, String, String) {
+/// A new client of the first gateway that is admitted: its line, its token, and its id. It has received one message, the greeting.
+pub(crate) async fn start(cluster: &Cluster) -> (Line, String, String) {
     let mut line = Line::open(cluster.listener()).await;
     line.control(json!({"start": {}})).await;
     let hello = line.expect_control().await["hello"].take();
@@ -76,12 +85,12 @@ async fn start(cluster: &Cluster) -> (Line, String, String) {
     (line, hello["token"].as_str().unwrap().to_owned(), id)
 }
 
-fn builder() -> ClusterBuilder {
+pub(crate) fn builder() -> ClusterBuilder {
     Cluster::builder().metrics().gateway(|config| config.resume = true)
 }
 
-/// Waits until the gateway has noticed a cut.
-async fn cut(cluster: &Cluster) {
+/// Waits until the first gateway has noticed a cut.
+pub(crate) async fn cut(cluster: &Cluster) {
     eventually("the cut to be noticed", async || {
         Scrape::of(cluster.gateways[0].metrics.unwrap()).await.get("gatewayworker_detached_clients") > 0.0
     })

@@ -19,9 +19,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 /// The bit of a compressed message's first frame.
-const RSV1: u8 = 0x40;
+pub(crate) const RSV1: u8 = 0x40;
 
-const OFFER: &str = "permessage-deflate; client_max_window_bits";
+pub(crate) const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
 const RESERVED_BIT: &str = "a reserved bit without an extension";
 
@@ -32,7 +32,7 @@ const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 const HELLO_AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
 
 /// A message compressed by itself, within a window of so many bits.
-fn compressed_within(bits: u8, message: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed_within(bits: u8, message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + message.len() / 10 + 100);
     let mut compress = Compress::new_with_window_bits(Compression::fast(), false, bits);
     compress.compress_vec(message, &mut out, FlushCompress::Sync).expect("a fresh compressor");
@@ -40,7 +40,7 @@ fn compressed_within(bits: u8, message: &[u8]) -> Vec<u8> {
     out
 }
 
-fn compressed(message: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed(message: &[u8]) -> Vec<u8> {
     compressed_within(15, message)
 }
 
@@ -64,7 +64,7 @@ async fn compressing() -> Cluster {
 }
 
 /// Some JSON of so many bytes.
-fn json(len: usize) -> Vec<u8> {
+pub(crate) fn json(len: usize) -> Vec<u8> {
     let items = (0_u32..).map(|n| format!(r#"{{"id":{n},"value":{}}},"#, n.wrapping_mul(7919) % 977));
     items.flat_map(String::into_bytes).take(len).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use gatewayworker::businessworker::{Config, HistoryConfig};
 use gatewayworker::client::calls::calls;
 use gatewayworker_tests::{Cluster, HTTP_TOKEN, WsClient, soon};
 use serde_json::Value;
@@ -36,6 +37,25 @@ pub(crate) async fn every_call_has_an_example() {
     }
 }
 
+/// The epoch of a history in the guide.
+const EPOCH: &str = "5f3a9c0d11223344";
+
+/// Sets each time to that of the guide.
+fn set_times(json: &mut Value) {
+    match json {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match key.as_str() {
+                    "time_ms" => *value = 1_764_218_000_000_u64.into(),
+                    _ => set_times(value),
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(set_times),
+        _ => {}
+    }
+}
+
 /// Runs a command line of the guide in a shell.
 async fn run(command: &str, server: SocketAddr) -> Value {
     let (_, prelude) = blocks().find(|(_, text)| text.starts_with("AUTH=")).unwrap();
@@ -49,14 +69,22 @@ async fn run(command: &str, server: SocketAddr) -> Value {
 }
 
 pub(crate) async fn the_command_lines_are_answered_as_the_guide_says() {
-    let cluster = Cluster::builder().http().start().await;
+    let history = |config: &mut Config| config.history = HistoryConfig::at("memory:");
+    let cluster = Cluster::builder().http().worker(history).start().await;
+    let mut epoch = EPOCH.to_owned();
     let (mut ann, id_ann) = WsClient::greeted(cluster.listener()).await;
     let (mut other, id_other) = WsClient::greeted(cluster.listener()).await;
     let ids = [id_ann.to_string(), id_other.to_string()];
     let with_real_ids = |text: &str| text.replace(IDS[0], &ids[0]).replace(IDS[1], &ids[1]);
     for (command, answer) in examples() {
-        let expected: Value = serde_json::from_str(&with_real_ids(answer)).unwrap();
-        assert_eq!(run(&with_real_ids(command), cluster.http()).await, expected, "{command}");
+        let command = with_real_ids(command).replace(EPOCH, &epoch);
+        let mut real = run(&command, cluster.http()).await;
+        if let Some((_, drawn)) = real["result"]["position"].as_str().and_then(|text| text.split_once('-')) {
+            epoch = drawn.to_owned();
+        }
+        set_times(&mut real);
+        let expected: Value = serde_json::from_str(&with_real_ids(answer).replace(EPOCH, &epoch)).unwrap();
+        assert_eq!(real, expected, "{command}");
     }
     // It was not just answered.
     assert_eq!(ann.text().await, "hello");

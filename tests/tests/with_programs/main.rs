@@ -16,6 +16,7 @@ mod federation_ids;
 mod federation_login;
 mod federation_move;
 mod federation_names;
+mod history;
 mod http_guide;
 mod listeners;
 mod metrics;
@@ -38,13 +39,37 @@ gatewayworker_tests::tests_with_programs! {
         channel::over_the_gateways_an_event_reaches_every_worker_once_and_another_gateway_takes_over,
         channel::an_event_goes_only_to_workers_with_the_feature,
         channel::an_event_is_never_sent_to_a_php_gateway,
+        history::in_memory_who_returns_gets_what_was_missed_and_is_told_whether_that_is_all,
+        history::in_memory_old_messages_go_by_the_time_of_their_group,
+        history::in_memory_a_group_of_which_nothing_is_kept_begins_a_new_epoch,
+        history::in_memory_members_get_messages_in_order_and_who_joins_misses_none,
+        history::in_memory_groups_and_messages_are_any_bytes,
+        history::in_memory_a_second_worker_is_refused_until_the_first_has_no_history_any_more,
+        history::over_http_and_in_handlers_it_is_the_one_of_the_workers_file,
+        history::a_worker_without_one_says_so,
         http_guide::every_call_has_an_example,
         php_example::the_files_of_the_guide_are_valid_and_ping_as_php_does,
         nginx::a_silent_client_is_pinged_before_nginx_closes_it;
-    [REDIS] channel::over_redis_an_event_reaches_every_worker_and_a_lost_server_is_found_again;
+    [REDIS]
+        channel::over_redis_an_event_reaches_every_worker_and_a_lost_server_is_found_again,
+        history::in_redis_who_returns_gets_what_was_missed_and_is_told_whether_that_is_all,
+        history::in_redis_old_messages_go_by_the_time_of_their_group,
+        history::in_redis_a_group_of_which_nothing_is_kept_begins_a_new_epoch,
+        history::in_redis_members_get_messages_in_order_and_who_joins_misses_none,
+        history::in_redis_groups_and_messages_are_any_bytes,
+        history::in_redis_two_workers_publish_one_sequence,
+        history::after_redis_has_lost_everything_or_may_have_a_gap_is_not_whole;
     [NATS]
         channel::over_nats_an_event_reaches_every_worker_and_a_lost_server_is_found_again,
         channel::over_nats_the_user_of_the_url_is_logged_in,
+        history::in_nats_who_returns_gets_what_was_missed_and_is_told_whether_that_is_all,
+        history::in_nats_old_messages_go_by_the_time_of_their_group,
+        history::in_nats_a_group_of_which_nothing_is_kept_begins_a_new_epoch,
+        history::in_nats_members_get_messages_in_order_and_who_joins_misses_none,
+        history::in_nats_groups_and_messages_are_any_bytes,
+        history::in_nats_two_workers_publish_one_sequence,
+        history::after_nats_was_killed_the_gap_is_whole_and_without_its_disk_it_is_not,
+        history::without_jetstream_nats_says_what_to_do,
         federation::sends_reach_the_clients_of_all_clusters_once_and_in_order,
         federation::a_client_of_another_cluster_is_reached_by_its_id_and_excepted_by_it,
         federation::questions_ask_all_clusters_and_name_the_one_that_does_not_answer,

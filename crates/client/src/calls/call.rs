@@ -16,7 +16,7 @@ use crate::Gateway;
 /// One call by name.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// Its name, which is that of a method of [`Gateway`].
+    /// Its name, which is that of a method of [`Gateway`]; calls of the history are those of `gatewayworker_history`.
     pub name: &'static str,
     /// The name of the original's method, or `None` where the original has none.
     pub original: Option<&'static str>,
@@ -70,6 +70,11 @@ pub enum Answer {
     Sessions,
     /// For each client id, an object of the fields that were asked for.
     Rows,
+    /// `{"position": "17-5f3a9c0d11223344", "time_ms": 1764218000000, "unreached": []}`: where a message was kept, and the gateways
+    /// that were not reached.
+    Published,
+    /// `{"messages": [{"position": …, "time_ms": …, "message": "hello"}], "whole": true, "more": false, "position": …}`: messages of a group.
+    History,
     /// `{"members": [{"uid": "7", "data": {}}], "total": 1}`: the uids of a group.
     Presence,
 }

@@ -16,6 +16,10 @@ pub(super) const SESSION: Param = Param::required("session", Kind::Session, "Nam
 pub(super) const EXCEPT: Param =
     Param::optional("except", Kind::ClientIds, "Not these clients, one or a list");
 
+/// Read by `Params::limit`.
+pub(super) const LIMIT: Param =
+    Param::optional("limit", Kind::Limit, "The most messages: from 1 to 1000, and 100 unless set");
+
 /// Read together with [`MESSAGE_BASE64`] and [`RAW`], by `Params::message`.
 pub(super) const MESSAGE: Param = Param::required(
     "message",

@@ -47,6 +47,15 @@ pub enum CallError {
         /// The other clusters that have not answered, with the reasons.
         missing_clusters: Vec<(ClusterName, Unreached)>,
     },
+    /// The process has no history: `publish`, `history_since` and `history_last` need one.
+    #[error("this process keeps no history of groups: make the call at a worker with history.url")]
+    NoHistory,
+    /// The history cannot be read or written now.
+    #[error("{0}")]
+    History(String),
+    /// The message was kept, and not sent.
+    #[error("{0}")]
+    NotSent(String),
     /// The client's session cannot be read, or has no JSON form.
     #[error("{0}")]
     BadSession(String),
@@ -54,7 +63,7 @@ pub enum CallError {
 
 impl CallError {
     /// Returns its kind for programs: `unknown_call`, `bad_params`, `too_large`,
-    /// `no_gateways`, `unreached`, `fenced`, `incomplete` or `bad_session`.
+    /// `no_gateways`, `unreached`, `fenced`, `incomplete`, `no_history`, `history_unavailable`, `not_sent` or `bad_session`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownCall(_) => "unknown_call",
@@ -64,6 +73,9 @@ impl CallError {
             Self::Unreached { .. } => "unreached",
             Self::Fenced(_) => "fenced",
             Self::Incomplete { .. } => "incomplete",
+            Self::NoHistory => "no_history",
+            Self::History(_) => "history_unavailable",
+            Self::NotSent(_) => "not_sent",
             Self::BadSession(_) => "bad_session",
         }
     }
@@ -114,12 +126,16 @@ impl From<SessionError> for CallError {
 
 /// Writes a delivery as JSON.
 pub(super) fn delivery(delivery: Result<Delivery, Error>) -> Result<Value, CallError> {
-    let delivery = delivery?;
+    Ok(delivery_json(&delivery?))
+}
+
+/// Returns the JSON of a delivery: `{"unreached": […]}`.
+pub fn delivery_json(delivery: &Delivery) -> Value {
     let mut json = json!({"unreached": unreached(&delivery.unreached)});
     if !delivery.unreached_clusters.is_empty() {
         json["unreached_clusters"] = unreached_clusters(&delivery.unreached_clusters);
     }
-    Ok(json)
+    json
 }
 
 /// Writes the answer of all gateways as the JSON that `form` makes of it.

@@ -40,6 +40,10 @@ pub enum Kind {
     Session,
     /// A list of `"uid"`, `"groups"` and `"session"`.
     Fields,
+    /// A position in the history of a group, as it was received: `17-5f3a9c0d11223344`.
+    Position,
+    /// How many, from 1 to 1000: a whole number, or its decimal form.
+    Limit,
     /// An object of conditions, any of `groups`, `uids` and `client_ids`.
     Where,
 }

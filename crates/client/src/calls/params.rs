@@ -70,6 +70,8 @@ impl Params {
                 Kind::Groups => self.groups(name).map(drop)?,
                 Kind::Session => self.session(name).map(drop)?,
                 Kind::Fields => self.fields(name).map(drop)?,
+                Kind::Position => self.position(name).map(drop)?,
+                Kind::Limit => self.limit(name).map(drop)?,
                 Kind::Where => self.conditions(name).map(drop)?,
             }
         }
@@ -175,6 +177,31 @@ impl Params {
             }
         }
         Ok(clients)
+    }
+
+    /// Reads a position. Whoever keeps messages says whether it is one.
+    pub(super) fn position(&mut self, name: &str) -> Read<String> {
+        match self.required(name)? {
+            Value::String(text) => {
+                let is_one = text.split_once('-').is_some_and(|(offset, epoch)| {
+                    offset.parse::<u64>().is_ok() && u64::from_str_radix(epoch, 16).is_ok()
+                });
+                if is_one { Ok(text) } else { Err(CallError::bad_param(name, "is not OFFSET-EPOCH")) }
+            }
+            other => Err(wrong(name, "a position in a string", &other)),
+        }
+    }
+
+    /// Reads how many: 100 if not given.
+    pub(super) fn limit(&mut self, name: &str) -> Read<usize> {
+        let limit = match self.take(name)? {
+            None => Some(100),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(other) => other.as_u64(),
+        };
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+        let good = limit.filter(|limit| (1..=1000).contains(limit));
+        good.ok_or_else(|| CallError::bad_param(name, "a whole number from 1 to 1000"))
     }
 
     /// Takes a required param, which `of` has found.

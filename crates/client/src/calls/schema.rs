@@ -42,6 +42,14 @@ impl Kind {
             Self::Uids | Self::Groups => one_or_list(name()),
             Self::Session => json!({"type": "object"}),
             Self::Fields => one_or_list(json!({"enum": ["uid", "groups", "session"]})),
+            Self::Position => position(),
+            Self::Limit => json!({
+                "type": ["integer", "string"],
+                "minimum": 1,
+                "maximum": 1000,
+                "pattern": "^[0-9]+$",
+                "default": 100,
+            }),
             Self::Where => json!({
                 "type": "object",
                 "properties": {
@@ -95,6 +103,36 @@ impl Answer {
                     "session": session(),
                 },
             })),
+            Self::Published => json!({
+                "type": "object",
+                "properties": {
+                    "position": position(),
+                    "time_ms": count(),
+                    "unreached": unreached_schema(),
+                    "unreached_clusters": unreached_clusters_schema(),
+                },
+                "required": ["position", "time_ms", "unreached"],
+            }),
+            Self::History => json!({
+                "type": "object",
+                "properties": {
+                    "messages": list_of(json!({
+                        "type": "object",
+                        "properties": {
+                            "position": position(),
+                            "time_ms": count(),
+                            "message": text(),
+                            "message_base64": {"type": "string", "contentEncoding": "base64"},
+                        },
+                        "required": ["position", "time_ms"],
+                        "oneOf": [{"required": ["message"]}, {"required": ["message_base64"]}],
+                    })),
+                    "whole": {"type": "boolean"},
+                    "more": {"type": "boolean"},
+                    "position": position(),
+                },
+                "required": ["messages", "whole", "more", "position"],
+            }),
             Self::Presence => json!({
                 "type": "object",
                 "properties": {
@@ -129,6 +167,10 @@ impl Answer {
             Self::UidsByGroup => "The uids for each group",
             Self::Sessions => "The session for each client id, null where it cannot be read",
             Self::Rows => "The fields that were asked for, for each client id",
+            Self::Published => "Where the message was kept, and the gateways that were not reached",
+            Self::History => {
+                "The messages, whether they are all, whether there are more, and from where to go on"
+            }
             Self::Presence => "The uids with their data, 10,000 at most, and how many there are",
         }
     }
@@ -159,6 +201,10 @@ fn reason() -> Value {
 
 fn client_id() -> Value {
     json!({"type": "string", "pattern": "^[0-9a-fA-F]{20}$"})
+}
+
+fn position() -> Value {
+    json!({"type": "string", "pattern": "^[0-9]+-[0-9a-f]+$", "examples": ["17-5f3a9c0d11223344"]})
 }
 
 /// A uid or a group, as it is given.

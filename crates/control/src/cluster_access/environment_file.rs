@@ -21,6 +21,8 @@ pub(crate) struct EnvironmentFile {
     pub(crate) link_tls: LinkTlsFlags,
     /// The variables about other clusters, by their names without `GATEWAYWORKER_`.
     pub(crate) federation: BTreeMap<String, String>,
+    /// Where the history of groups is.
+    pub(crate) history_url: Option<String>,
     /// The path of a file that this user may not read.
     pub(crate) unreadable: Option<PathBuf>,
 }
@@ -66,6 +68,7 @@ impl EnvironmentFile {
                 "GATEWAYWORKER_LINK_TLS_SERVER_NAME" => {
                     file.link_tls.link_tls_server_name = Some(value.to_owned());
                 }
+                "GATEWAYWORKER_HISTORY_URL" => file.history_url = Some(value.to_owned()),
                 name => {
                     let name = name.strip_prefix("GATEWAYWORKER_").unwrap_or_default();
                     if name == "CLUSTER_NAME" || name.starts_with("FEDERATION") {

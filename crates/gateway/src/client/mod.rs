@@ -10,6 +10,7 @@
 mod opening;
 mod reading;
 mod reject;
+mod relay;
 #[cfg(test)]
 mod tests;
 mod worker_wait;
@@ -25,9 +26,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-pub(crate) use opening::resume;
+pub(crate) use opening::{resume, resume_relayed};
 use reading::Reader;
 pub(crate) use reject::reject_over_limit;
+pub(crate) use relay::carry;
 use worker_wait::find_worker;
 
 use crate::access::proxy_header;
@@ -42,7 +44,7 @@ use crate::core::table::Key;
 use crate::core::websocket::compression::Compression;
 use crate::gateway_state::GatewayState;
 use crate::identity::{self, Checked};
-use crate::listener::{ConnectionPermit, Listener};
+use crate::listener::{ConnectionPermit, Listener, Place};
 use crate::resume_token::{ResumeToken, Secret};
 use crate::shard::{ClientConnection, NewConnection, ReturningConnection, ShardThread};
 use crate::socket::Socket;
@@ -53,44 +55,48 @@ use crate::workers::WorkerLink;
 
 /// Makes a client of an accepted connection, or rejects it with an answer that says why.
 pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewConnection) {
-    let NewConnection { peer, mut permit } = new;
+    let NewConnection { peer, mut place } = new;
     // On Linux the stream inherits its options from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    let deadline = Instant::now() + permit.handshake_timeout;
+    let deadline = Instant::now() + place.handshake_timeout;
     let mut client_address = peer;
-    let mut socket = match open(stream, &permit, deadline, &mut client_address).await {
+    let mut socket = match open(stream, &place, deadline, &mut client_address).await {
         Ok(socket) => socket,
         // There is no TLS yet in which the client could read an answer.
         Err(rejection) => return note_rejected(&shard, client_address, &rejection),
     };
-    match check_access(&shard, &mut socket, &mut permit, deadline, &mut client_address).await {
+    match check_access(&shard, &mut socket, &mut place, deadline, &mut client_address).await {
         Err(Rejection::HealthCheck(check)) => {
             let mut outbox = Outbox::of(check.response(shard.can_serve()).into());
             closing::end(&socket, &mut outbox, false, false).await;
         }
         Err(Rejection::Opened(rejection)) => {
-            reject(&shard, &socket, &permit, client_address, &rejection, true).await;
+            reject(&shard, &socket, &place, client_address, &rejection, true).await;
         }
-        Err(rejection) => reject(&shard, &socket, &permit, client_address, &rejection, false).await,
+        Err(rejection) => reject(&shard, &socket, &place, client_address, &rejection, false).await,
         // The shard has closed its clients already, and would not close this one.
         Ok(Accepted::New(admissible)) if shard.is_stopping() => {
             if admissible.opening.is_some() {
-                return end_stopping(&socket, &permit).await;
+                return end_stopping(&socket, &place).await;
             }
-            let stop_frame = permit.policy.stop_frame();
+            let stop_frame = place.policy.stop_frame();
             let with_close_frame = stop_frame.is_some();
             let mut outbox = Outbox::of(admissible.response.into());
             outbox.push(stop_frame.unwrap_or_default());
             closing::end(&socket, &mut outbox, with_close_frame, false).await;
         }
-        Ok(Accepted::New(admissible)) => {
-            spawn_client(&shard, socket, permit, ipv4(client_address), admissible);
-        }
+        Ok(Accepted::New(admissible)) => match place.into_permit() {
+            Ok(permit) => spawn_client(&shard, socket, permit, ipv4(client_address), admissible),
+            Err((place, limit)) => {
+                let is_opened = admissible.opening.is_some();
+                reject(&shard, &socket, &place, client_address, &limit.into(), is_opened).await;
+            }
+        },
         Ok(Accepted::Returning(resume, client)) => {
             let address = ipv4(client_address);
-            let returning = ReturningConnection { socket, permit, address, resume, client };
+            let returning = ReturningConnection { socket, place, address, resume, client };
             Box::pin(opening::resume(shard, Box::new(returning))).await;
         }
     }
@@ -100,7 +106,7 @@ pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewCo
 async fn reject(
     shard: &ShardThread,
     socket: &Socket,
-    permit: &ConnectionPermit,
+    listener: &Listener,
     client_address: SocketAddr,
     rejection: &Rejection,
     is_opened: bool,
@@ -108,7 +114,7 @@ async fn reject(
     note_rejected(shard, client_address, rejection);
     let answer = match is_opened {
         true => rejection.close_frame(),
-        false => rejection.response().filter(|_| permit.policy.is_websocket()).map(Into::into),
+        false => rejection.response().filter(|_| listener.policy.is_websocket()).map(Into::into),
     };
     if let Some(answer) = answer {
         closing::end(socket, &mut Outbox::of(answer), is_opened, false).await;
@@ -116,8 +122,8 @@ async fn reject(
 }
 
 /// Ends a connection that has got its 101 while the gateway stops.
-async fn end_stopping(socket: &Socket, permit: &ConnectionPermit) {
-    let frame = permit.policy.close_frame(SERVICE_RESTART, "the gateway stops").unwrap_or_default();
+async fn end_stopping(socket: &Socket, listener: &Listener) {
+    let frame = listener.policy.close_frame(SERVICE_RESTART, "the gateway stops").unwrap_or_default();
     closing::end(socket, &mut Outbox::of(frame), true, false).await;
 }
 
@@ -193,16 +199,16 @@ enum Accepted {
 async fn check_access(
     shard: &ShardThread,
     socket: &mut Socket,
-    permit: &mut ConnectionPermit,
+    place: &mut Place,
     deadline: Instant,
     client_address: &mut SocketAddr,
 ) -> Result<Accepted, Rejection> {
     // A proxy's client is counted when its request has named the client's address.
-    if !permit.access.trusts(client_address.ip()) {
-        permit.count_address(client_address.ip())?;
+    if !place.access.trusts(client_address.ip()) {
+        place.count_address(client_address.ip())?;
     }
-    if permit.policy.is_websocket() {
-        return upgrade(shard, socket, permit, deadline, client_address).await;
+    if place.policy.is_websocket() {
+        return upgrade(shard, socket, place, deadline, client_address).await;
     }
     let (mut received, response) = (Vec::new(), Vec::new());
     let worker = find_worker(shard, socket, &mut received).await?;
@@ -242,12 +248,12 @@ async fn resolve_proxied_peer(
 async fn upgrade(
     shard: &ShardThread,
     socket: &mut Socket,
-    permit: &mut ConnectionPermit,
+    place: &mut Place,
     deadline: Instant,
     client_address: &mut SocketAddr,
 ) -> Result<Accepted, Rejection> {
     let peer = *client_address;
-    let reading = handshake::read_request(socket, permit, client_address);
+    let reading = handshake::read_request(socket, place, client_address);
     let too_slow = |_| Rejection::of(RejectReason::TooSlow, "the handshake took too long");
     let Upgrade { response, handshake, rest: mut received, compression, token, trace_parent, is_resumable } =
         timeout_at(deadline, reading).await.map_err(too_slow)??;
@@ -260,9 +266,9 @@ async fn upgrade(
     // From here on, one that is opened cannot be answered by HTTP.
     let rejected = |rejection: Rejection| if is_resumable { rejection.opened() } else { rejection };
     if *client_address != peer {
-        permit.count_address(client_address.ip()).map_err(|limit| rejected(limit.into()))?;
+        place.count_address(client_address.ip()).map_err(|limit| rejected(limit.into()))?;
     }
-    let checked = match &permit.tokens {
+    let checked = match &place.tokens {
         Some(places) if token.is_some() || places.is_required => {
             // One that comes back is among the clients of its uid already.
             let checking = identity::check(&shard.shared, token.as_deref(), resume.is_none());

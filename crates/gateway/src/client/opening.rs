@@ -8,11 +8,11 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::close_code::{PROTOCOL_ERROR, SUPERSEDED};
+use gatewayworker_protocol::relayed_resume::RelayedAnswer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::debug;
 
-use super::{AdmissibleClient, Opening, spawn_client, spawn_reader};
+use super::{AdmissibleClient, Opening, relay, spawn_client, spawn_reader};
 use crate::access::rejections::RejectReason;
 use crate::client::worker_wait::find_worker;
 use crate::closing;
@@ -20,10 +20,11 @@ use crate::core::inbox::Inbox;
 use crate::core::outbox::Outbox;
 use crate::core::resumption::control::{self, ClientControl, Lost, MARK, Resume};
 use crate::core::resumption::{Attached, Returning};
-use crate::core::websocket::compression::Compression;
+use crate::core::table::Key;
+use crate::core::tokens::Grant;
+use crate::core::websocket::compression::{Compression, Window};
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
-use crate::core::websocket::encode;
-use crate::shard::{ClientConnection, ReturningConnection, ShardMessage, ShardThread};
+use crate::shard::{RelayedConnection, ReturningConnection, ShardMessage, ShardThread};
 use crate::socket::Socket;
 use crate::websocket::rejection::Rejection;
 
@@ -74,54 +75,95 @@ pub(super) async fn read_opening(
     }
 }
 
-/// Attaches a connection to the client that it is of. Any other shard hands it to the one that has the client first.
+/// Attaches a connection to the client that it is of. Any other shard hands it to the one that has the client first, and any
+/// other gateway relays it.
 pub(crate) async fn resume(shard: Rc<ShardThread>, returning: Box<ReturningConnection>) {
-    let token = shard.shared.token_key.open(&returning.resume.token);
-    let Some(token) = token.filter(|token| token.gateway == shard.shared.address) else {
+    let Some(token) = shard.shared.token_key.open(&returning.resume.token) else {
         return begin_anew(&shard, returning, Lost::Unknown).await;
     };
-    let owner = token.connection_id as usize % shard.shared.shards.len();
+    if token.gateway != shard.shared.address {
+        let relayed = relay::relay(&shard, returning, token.gateway).await;
+        return match relayed {
+            Ok(()) => {}
+            Err((returning, why)) => begin_anew(&shard, returning, why).await,
+        };
+    }
+    let owner = token.shard(shard.shared.shards.len());
     if owner != shard.index {
         let Ok(returning) = returning.try_map(Socket::detach) else { return };
         let _ = shard.shared.shards[owner].send(ShardMessage::Returning(Box::new(returning))).await;
         return;
     }
-    let ReturningConnection { socket, permit, address, resume, client, .. } = *returning;
-    let policy = permit.policy.clone();
+    let ReturningConnection { socket, place, address, resume, client } = *returning;
+    let now_ms = shard.now_ms();
     let attaching = Returning {
-        connection: ClientConnection::new(permit, socket),
+        socket,
         connection_id: token.connection_id,
         secret: token.secret,
         attempt: resume.attempt,
         got: resume.got,
         address,
         compression: client.compression,
-        uid: client.checked.as_ref().map(|checked| checked.uid()),
+        prefix: Bytes::new(),
+        grant: client.checked.as_ref().map(|checked| checked.grant(now_ms)),
     };
-    let now_ms = shard.now_ms();
-    let attached = shard.input(|core| core.attach(attaching, now_ms));
-    match attached {
-        Attached::Yes(key) => spawn_reader(&shard, key, Inbox::new(&policy, client.received)),
-        Attached::Lost(connection, why) => {
-            let ClientConnection { permit, socket: Some(socket), .. } = connection else { return };
-            let returning = ReturningConnection { socket, permit, address, resume, client };
+    match shard.input(|core| core.attach(attaching, now_ms)) {
+        Attached::Yes(key) => read_on(&shard, key, client.received),
+        Attached::Lost(socket, why) => {
+            let returning = ReturningConnection { socket, place, address, resume, client };
             begin_anew(&shard, Box::new(returning), why).await;
         }
-        Attached::Closed(connection, frames) => end(connection, frames).await,
-        Attached::Superseded(connection) => {
-            let why = "another connection of this client is newer";
-            end(connection, vec![encode::close(Some(SUPERSEDED), why)]).await;
+        Attached::Ended(socket, frames) => end(&socket, frames).await,
+    }
+}
+
+/// Attaches a connection to the client of this shard that it is of, which has come back to another gateway.
+pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConnection) {
+    let RelayedConnection { mut socket, token, request } = relayed;
+    let now_ms = shard.now_ms();
+    let prefix = RelayedAnswer::Attached.to_bytes().freeze();
+    let attaching = Returning {
+        socket,
+        connection_id: token.connection_id,
+        secret: token.secret,
+        attempt: request.attempt,
+        got: request.got,
+        address: request.address,
+        compression: Compression::new(request.may_compress, request.window_bits.and_then(Window::new)),
+        prefix: prefix.clone(),
+        grant: request.admission.map(|admission| Grant {
+            uid: admission.uid.map(Bytes::from),
+            expires_ms: admission.left_ms.map(|left_ms| now_ms.saturating_add(left_ms)),
+            ..Grant::default()
+        }),
+    };
+    match shard.input(|core| core.attach(attaching, now_ms)) {
+        Attached::Yes(key) => read_on(&shard, key, Vec::new()),
+        Attached::Lost(lost, why) => {
+            socket = lost;
+            // Where it cannot be written, the other gateway is gone.
+            let _ = socket.write_all(&RelayedAnswer::Lost(why.name().to_owned()).to_bytes()).await;
+            let _ = socket.shutdown().await;
         }
-        Attached::NeverSent(connection) => {
-            let why = "you have not been sent as many messages";
-            end(connection, vec![encode::close(Some(PROTOCOL_ERROR), why)]).await;
+        Attached::Ended(socket, mut frames) => {
+            frames.insert(0, prefix);
+            end(&socket, frames).await;
         }
     }
 }
 
+/// Starts to read from a client that has come back. Its listener is the one that it came to first.
+fn read_on(shard: &Rc<ShardThread>, key: Key, received: Vec<u8>) {
+    let inbox = shard.look(|core| {
+        core.connection_of(key).map(|connection| Inbox::new(&connection.permit.policy, received))
+    });
+    if let Some(inbox) = inbox {
+        spawn_reader(shard, key, inbox);
+    }
+}
+
 /// Ends a connection that has never been a client's, with these frames.
-async fn end(connection: ClientConnection, frames: Vec<Bytes>) {
-    let Some(socket) = &connection.socket else { return };
+async fn end(socket: &Socket, frames: Vec<Bytes>) {
     let mut outbox = Outbox::default();
     frames.into_iter().for_each(|frame| outbox.push(frame));
     closing::end(socket, &mut outbox, true, false).await;
@@ -129,10 +171,16 @@ async fn end(connection: ClientConnection, frames: Vec<Bytes>) {
 
 /// Makes a new client of a connection whose client is lost.
 async fn begin_anew(shard: &Rc<ShardThread>, returning: Box<ReturningConnection>, why: Lost) {
-    let ReturningConnection { socket, permit, address, client, .. } = *returning;
-    shard.shared.lost_counts.count(why);
+    let ReturningConnection { socket, place, address, client, .. } = *returning;
+    shard.shared.resume_counts.lost(why);
     debug!(client = %address, why = why.name(), "a client that has come back is lost");
     let Opening { handshake, mut received, compression, checked, trace_parent } = client;
+    let permit = match place.into_permit() {
+        Ok(permit) => permit,
+        Err((place, limit)) => {
+            return super::reject(shard, &socket, &place, address.into(), &limit.into(), true).await;
+        }
+    };
     let worker = match find_worker(shard, &socket, &mut received).await {
         Ok(worker) if !shard.is_stopping() => worker,
         Ok(_) => return super::end_stopping(&socket, &permit).await,

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::accept;
 use super::worker_wait::MAX_RECEIVED;
 use crate::config::Config;
-use crate::listener::ConnectionPermit;
+use crate::listener::{ConnectionPermit, Place};
 use crate::shard::{NewConnection, ShardThread, testing};
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -20,7 +20,7 @@ const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConn
 /// connection.
 async fn answer(shard: &Rc<ShardThread>) -> Vec<u8> {
     let (ours, mut theirs) = testing::connection().await;
-    let new = NewConnection { peer: theirs.local_addr().unwrap(), permit: testing::permit() };
+    let new = NewConnection { peer: theirs.local_addr().unwrap(), place: Place::Counted(testing::permit()) };
     theirs.write_all(UPGRADE).await.unwrap();
     let reading = async {
         let mut answer = Vec::new();
@@ -86,7 +86,7 @@ async fn leave_while_waiting(url: &str, bytes: &[u8], how: Leaves) {
     let (ours, mut theirs) = testing::connection().await;
     let permit = testing::permit_at(url, &shard.shared.config);
     let listener = permit.listener().clone();
-    let new = NewConnection { peer: theirs.local_addr().unwrap(), permit };
+    let new = NewConnection { peer: theirs.local_addr().unwrap(), place: Place::Counted(permit) };
     let accepting = accept(shard.clone(), ours, new);
     let leaving = async {
         theirs.write_all(bytes).await.unwrap();

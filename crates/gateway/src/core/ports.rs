@@ -37,12 +37,18 @@ pub trait Transmit {
 /// A client's connection as the shell keeps it. The core hands it back with
 /// [`Effect::Finish`](super::effects::Effect::Finish).
 pub trait Connection: Transmit {
+    /// What its bytes go through.
+    type Socket;
+
     /// The settings of the listener that accepted the connection.
     fn policy(&self) -> &ListenerPolicy;
 
     /// Ends the connection at once, and keeps the rest: the client may come back with another one. From now on it is not
     /// written to.
     fn detach(&mut self);
+
+    /// Goes on with another socket: the client has come back. What the client had is [ended](Self::detach) before.
+    fn attach(&mut self, socket: Self::Socket);
 }
 
 /// The workers that are linked; all shards share one.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::close_code::SERVICE_RESTART;
 
 use super::Shard;
 use super::ports::Ports;
@@ -71,7 +72,11 @@ impl<P: Ports> Shard<P> {
     pub(super) fn advance_stop(&mut self, now_ms: u64) {
         let Some(stop) = &mut self.stop else { return };
         for key in stop.take_due(now_ms) {
-            let last = self.table.get(key).and_then(|client| client.policy().stop_frame());
+            let last = self.table.get(key).and_then(|client| match client.resumable {
+                None => client.policy().stop_frame(),
+                // One that knows what it says comes back, after a random time.
+                Some(_) => client.policy().close_frame(SERVICE_RESTART, "the gateway stops"),
+            });
             self.close(key, CloseReason::Shutdown, last);
         }
     }

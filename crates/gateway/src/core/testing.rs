@@ -83,12 +83,19 @@ impl Transmit for MemoryConnection {
 }
 
 impl Connection for MemoryConnection {
+    /// Another connection, whose listener and whose bytes it gets.
+    type Socket = Self;
+
     fn policy(&self) -> &ListenerPolicy {
         &self.policy
     }
 
     fn detach(&mut self) {
         self.is_detached.set(true);
+    }
+
+    fn attach(&mut self, socket: Self) {
+        *self = socket;
     }
 }
 

@@ -254,6 +254,14 @@ impl<P: Ports> Shard<P> {
         self.tokens.by_id.get(&id).and_then(|held| held.uid.clone())
     }
 
+    /// A client has shown a token again that is its own: it is good for as long as the one that is good for longer.
+    pub(super) fn extend_token(&mut self, id: u32, expires_ms: Option<u64>) {
+        let Some(held) = self.tokens.by_id.get(&id) else { return };
+        if held.expires_ms.is_some_and(|held_ms| expires_ms.is_none_or(|new_ms| new_ms > held_ms)) {
+            self.set_token_end(id, expires_ms);
+        }
+    }
+
     /// Closes the clients whose tokens have expired.
     pub(super) fn close_expired(&mut self, now_ms: u64) {
         while let Some(id) = self.tokens.pop_expired(now_ms) {

@@ -9,12 +9,14 @@
 //!
 //! - `keepalive`: pings, and the judgement that a worker is silent,
 //! - `ending`: the end of a link, and of an epoch,
+//! - `relayed`: a connection that is none: another gateway's, for a client that has come back there,
 //! - `trace`: the trace that an operator has asked for on a link of its own,
 //! - `error`: why a link ends.
 
 mod ending;
 mod error;
 mod keepalive;
+mod relayed;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -115,13 +117,30 @@ pub(crate) async fn run(
         }
     };
     let (mut reading, writing) = stream.into_split();
+    let mut buffer = BytesMut::new();
+    let must_hurry = !shared.config.secret_key.is_empty();
+    let first = tokio::select! {
+        first = relayed::read_first(&mut reading, &mut buffer, must_hurry) => first,
+        () = shared.stopping.cancelled() => return,
+    };
+    let first = match first {
+        Ok(Some(request)) => {
+            let served = relayed::serve(&shard, reading, writing, request).await;
+            return served.unwrap_or_else(|error| {
+                let log =
+                    move |times| warn!(%peer, %error, times, "a connection of another gateway was closed");
+                shared.logs.link_closed.log(log);
+            });
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
     let writer = Arc::new(LinkWriter::new(writing, shared.config.link_outbox_bytes));
     let mut state =
         LinkState::new(shared.config.secret_key.clone(), shared.max_frame_len, shared.shards.len())
             .with_interest(shared.config.interest);
     state.set_caller(Closer::call(&peer.to_string()));
     let keepalive = Rc::new(Keepalive::new(shard.clone(), writer.clone()));
-    let buffer = BytesMut::new();
     let mut link = Link {
         shard,
         peer,
@@ -135,7 +154,10 @@ pub(crate) async fn run(
         subscription: None,
         permit,
     };
-    let ended = link.serve(&mut reading).await;
+    let ended = match first {
+        Ok(()) => link.serve(&mut reading).await,
+        Err(error) => Err(error),
+    };
     link.end(reading, ended).await;
 }
 

@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::access::rejections::RejectReason;
 use crate::client;
 use crate::gateway_state::GatewayState;
-use crate::listener::{ConnectionPermit, LimitReached, Listener};
+use crate::listener::{LimitReached, Listener, Place};
 use crate::shard::{NewConnection, ShardMessage, ShardThread};
 
 /// Accepts clients of one listener, and gives them to the shards in turn.
@@ -32,8 +32,8 @@ pub(super) async fn accept_clients(
     let shared = &first.shared;
     let mut next = 0;
     accept_loop(&socket, &shutdown, |stream, peer| {
-        let permit = match ConnectionPermit::acquire(&listener) {
-            Ok(permit) => permit,
+        let place = match Place::acquire(&listener) {
+            Ok(place) => place,
             Err(limit) => {
                 let (of, reason) = match limit {
                     LimitReached::Gateway => ("the gateway", RejectReason::Full),
@@ -46,7 +46,7 @@ pub(super) async fn accept_clients(
                 return client::reject_over_limit(&first, stream, &listener, reason);
             }
         };
-        let new = NewConnection { peer, permit };
+        let new = NewConnection { peer, place };
         next = (next + 1) % shared.shards.len();
         if next == first.index {
             return first.spawn_client(stream, new);

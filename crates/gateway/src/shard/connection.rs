@@ -100,6 +100,8 @@ impl Transmit for ClientConnection {
 }
 
 impl Connection for ClientConnection {
+    type Socket = Socket;
+
     fn policy(&self) -> &ListenerPolicy {
         &self.permit.policy
     }
@@ -107,6 +109,10 @@ impl Connection for ClientConnection {
     fn detach(&mut self) {
         self.abort_tasks();
         self.socket = None;
+    }
+
+    fn attach(&mut self, socket: Socket) {
+        self.socket = Some(socket);
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewayworker_net::{DetachedLinkSocket, LinkPeer};
+use gatewayworker_protocol::relayed_resume::RelayedResume;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
@@ -19,7 +20,8 @@ use crate::core::resumption::control::Resume;
 use crate::core::source::ClosesGivenUp;
 use crate::core::trace::TraceId;
 use crate::core::worker_link::{Gone, TakenBack};
-use crate::listener::ConnectionPermit;
+use crate::listener::Place;
+use crate::resume_token::ResumeToken;
 use crate::socket::{DetachedSocket, Socket};
 use crate::trace_queue::TraceQueue;
 use crate::workers::WorkerLink;
@@ -30,6 +32,8 @@ pub(crate) enum ShardMessage {
     Client(std::net::TcpStream, NewConnection),
     /// A connection of a client of this shard that comes back.
     Returning(Box<ReturningConnection<DetachedSocket>>),
+    /// A connection to another gateway, of a client of this shard that comes back.
+    Relayed(Box<RelayedConnection<DetachedSocket>>),
     /// A connection to the inner port, or to the Unix socket beside it.
     Link(DetachedLinkSocket, LinkPeer, OwnedSemaphorePermit),
     /// The commands of one link, in order.
@@ -76,7 +80,7 @@ pub(crate) struct NewTrace {
 /// A connection whose client was cut off and comes back.
 pub(crate) struct ReturningConnection<S = Socket> {
     pub(crate) socket: S,
-    pub(crate) permit: ConnectionPermit,
+    pub(crate) place: Place,
     pub(crate) address: SocketAddrV4,
     pub(crate) resume: Resume,
     pub(crate) client: Opening,
@@ -88,9 +92,17 @@ impl<S> ReturningConnection<S> {
         self,
         map: impl FnOnce(S) -> io::Result<T>,
     ) -> io::Result<ReturningConnection<T>> {
-        let Self { socket, permit, address, resume, client } = self;
-        Ok(ReturningConnection { socket: map(socket)?, permit, address, resume, client })
+        let Self { socket, place, address, resume, client } = self;
+        Ok(ReturningConnection { socket: map(socket)?, place, address, resume, client })
     }
+}
+
+/// A connection of another gateway's whose client is this one's and comes back.
+pub(crate) struct RelayedConnection<S = Socket> {
+    /// The socket of the other gateway.
+    pub(crate) socket: S,
+    pub(crate) token: ResumeToken,
+    pub(crate) request: RelayedResume,
 }
 
 /// A question to a shard.
@@ -99,5 +111,5 @@ pub(crate) type Question = Box<dyn FnOnce(&Core) + Send>;
 /// A connection that a listener has accepted.
 pub(crate) struct NewConnection {
     pub(crate) peer: SocketAddr,
-    pub(crate) permit: ConnectionPermit,
+    pub(crate) place: Place,
 }

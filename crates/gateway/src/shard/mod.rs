@@ -47,7 +47,7 @@ use crate::socket::Socket;
 use crate::trace_queue::TraceQueue;
 
 pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
-pub(crate) use message::{NewConnection, NewTrace, ReturningConnection, ShardMessage};
+pub(crate) use message::{NewConnection, NewTrace, RelayedConnection, ReturningConnection, ShardMessage};
 pub(crate) use run::run;
 
 /// How many messages a shard's channel holds; a sender waits for room.

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::{NewConnection, ShardMessage, ShardThread};
+use super::{NewConnection, RelayedConnection, ShardMessage, ShardThread};
 use crate::gateway_state::GatewayState;
 use crate::perpetual::{PerpetualTasks, cause};
 use crate::socket::DetachedSocket;
@@ -82,6 +82,13 @@ impl ShardThread {
                     ShardMessage::Returning(returning) => {
                         if let Ok(returning) = returning.try_map(DetachedSocket::attach) {
                             tokio::task::spawn_local(client::resume(self.clone(), Box::new(returning)));
+                        }
+                    }
+                    ShardMessage::Relayed(relayed) => {
+                        let RelayedConnection { socket, token, request } = *relayed;
+                        if let Ok(socket) = socket.attach() {
+                            let relayed = RelayedConnection { socket, token, request };
+                            tokio::task::spawn_local(client::resume_relayed(self.clone(), relayed));
                         }
                     }
                     ShardMessage::Link(socket, peer, permit) => {

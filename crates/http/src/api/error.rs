@@ -48,10 +48,13 @@ kinds! {
     BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or has a value that JSON cannot express."
     TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "The address sent more wrong tokens than `http.max_auth_failures_per_minute`."
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The server is at fault."
+    NO_HISTORY "no_history" NOT_IMPLEMENTED "The worker keeps no history of groups: it has no `history.url`."
     INCOMPLETE "incomplete" BAD_GATEWAY "Not all gateways answered: `partial` has the answers that came, `missing` names the other gateways."
     UNREACHED "unreached" BAD_GATEWAY "The one gateway that could have answered did not: `missing` names it, with the reason."
+    NOT_SENT "not_sent" BAD_GATEWAY "The message was kept in the history of its group, and not sent."
     BUSY "busy" SERVICE_UNAVAILABLE "`http.concurrency` requests are running, or `http.max_connections` connections are open."
     NO_GATEWAYS "no_gateways" SERVICE_UNAVAILABLE "No gateway is registered, so nobody can be reached."
+    HISTORY_UNAVAILABLE "history_unavailable" SERVICE_UNAVAILABLE "The history of groups cannot be read or written now. A message may have been kept; it was not sent."
     TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http.request_timeout_ms`. What it had sent by then is sent."
 }
 
@@ -189,6 +192,9 @@ mod tests {
                 502,
             ),
             (CallError::BadSession("x".into()), 422),
+            (CallError::NoHistory, 501),
+            (CallError::History("x".into()), 503),
+            (CallError::NotSent("x".into()), 502),
         ];
         for (error, status) in errors {
             let (code, is_incomplete) = (error.code(), matches!(error, CallError::Incomplete { .. }));

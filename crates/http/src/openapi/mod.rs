@@ -68,15 +68,19 @@ fn make() -> Value {
 fn operation(call: &Call) -> Value {
     let params = call.params_schema();
     let needs_params = call.params.iter().any(|param| param.required);
-    let tells = call.answer == Answer::Delivery;
+    let tells = matches!(call.answer, Answer::Delivery | Answer::Published);
+    let is_of_history = matches!(call.answer, Answer::Published | Answer::History);
     let has_session =
         call.answer == Answer::Session || call.params.iter().any(|param| param.kind == Kind::Session);
     let mut statuses = OF_ALL_CALLS.to_vec();
-    if !tells {
+    if !tells || is_of_history {
         statuses.push(StatusCode::BAD_GATEWAY);
     }
     if has_session {
         statuses.push(StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    if is_of_history {
+        statuses.push(StatusCode::NOT_IMPLEMENTED);
     }
     json!({
         "operationId": call.name,

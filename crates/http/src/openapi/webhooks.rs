@@ -138,7 +138,7 @@ fn event(name: &str, own: Vec<(&str, Value)>) -> Value {
 
 /// The schema of the body of an answer. Keys that are not known are passed over.
 fn answer_schema() -> Value {
-    let tells = calls().iter().filter(|call| call.answer == Answer::Delivery);
+    let tells = calls().iter().filter(|call| matches!(call.answer, Answer::Delivery | Answer::Published));
     let one = tells.map(|call| {
         let mut params = call.params_schema();
         // The event's own client is meant where none is named.

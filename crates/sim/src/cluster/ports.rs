@@ -47,11 +47,17 @@ impl Transmit for SimConnection {
 }
 
 impl core::Connection for SimConnection {
+    type Socket = Rc<Socket>;
+
     fn policy(&self) -> &ListenerPolicy {
         &self.policy
     }
 
     fn detach(&mut self) {}
+
+    fn attach(&mut self, socket: Rc<Socket>) {
+        self.socket = socket;
+    }
 }
 
 /// Writes as much of an outbox as the socket takes.

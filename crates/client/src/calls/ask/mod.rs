@@ -14,6 +14,8 @@ mod client_ids_by_group;
 mod client_ids_by_uid;
 mod client_ids_of_all_groups;
 mod group_ids;
+mod history_last;
+mod history_since;
 mod is_online;
 mod is_uid_online;
 mod presence;
@@ -51,6 +53,8 @@ pub(super) const CALLS: &[Call] = &[
     uids_by_group::CALL,
     uid_count_by_group::CALL,
     presence::CALL,
+    history_last::CALL,
+    history_since::CALL,
     group_ids::CALL,
     uids_of_all_groups::CALL,
     uid_counts_of_all_groups::CALL,

@@ -10,6 +10,7 @@ mod close_uid;
 mod destroy_client;
 mod join_group;
 mod leave_group;
+mod publish;
 mod send_to_all;
 mod send_to_client;
 mod send_to_group;
@@ -27,6 +28,7 @@ pub(super) const CALLS: &[Call] = &[
     send_to_client::CALL,
     send_to_uid::CALL,
     send_to_group::CALL,
+    publish::CALL,
     close_client::CALL,
     close_uid::CALL,
     close_group::CALL,

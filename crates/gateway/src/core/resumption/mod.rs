@@ -24,6 +24,7 @@ use std::net::SocketAddrV4;
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::close_code::{PROTOCOL_ERROR, SUPERSEDED};
 use subtle::ConstantTimeEq;
 
 use super::Shard;
@@ -32,7 +33,9 @@ use super::outgoing::Counted;
 use super::ports::{Connection, Ports};
 use super::send_queue::{Priority, SendQueue};
 use super::table::Key;
+use super::tokens::Grant;
 use super::websocket::compression::Compression;
+use super::websocket::encode;
 use closed::ClosedClients;
 use control::Lost;
 use kept::Kept;
@@ -143,9 +146,9 @@ impl Resumption {
 }
 
 /// A connection whose first message asks to be attached to a client.
-pub struct Returning<C> {
-    /// The new connection.
-    pub connection: C,
+pub struct Returning<S> {
+    /// The new connection's socket. The client keeps its place within the limits, and its listener's settings.
+    pub socket: S,
     /// The client's id and secret, as its token says.
     pub connection_id: u32,
     /// The secret of its token.
@@ -158,22 +161,24 @@ pub struct Returning<C> {
     pub address: SocketAddrV4,
     /// What its handshake has agreed on about compression.
     pub compression: Compression,
-    /// The uid of the token that it was admitted with, where it has shown one.
-    pub uid: Option<Option<Bytes>>,
+    /// What is written before anything else.
+    pub prefix: Bytes,
+    /// What its token for admission says, where it has shown one.
+    pub grant: Option<Grant>,
 }
 
+/// The socket of a client's connection.
+type Socket<P> = <<P as Ports>::Connection as Connection>::Socket;
+
 /// What became of such a connection.
-pub enum Attached<C> {
+pub enum Attached<S> {
     /// It is the client's: read from it.
     Yes(Key),
     /// There is no such client: the connection is a new client's, which is told why.
-    Lost(C, Lost),
-    /// The application has closed the client: the connection gets this, and ends.
-    Closed(C, Vec<Bytes>),
-    /// A newer connection has the client: this one ends.
-    Superseded(C),
-    /// The client says that it has what it was never sent: the connection ends.
-    NeverSent(C),
+    Lost(S, Lost),
+    /// The connection gets this, and ends: the application has closed the client, a newer connection has it, or it says that
+    /// it has what it was never sent.
+    Ended(S, Vec<Bytes>),
 }
 
 impl<P: Ports> Shard<P> {
@@ -245,40 +250,51 @@ impl<P: Ports> Shard<P> {
 
     /// Attaches a connection to the client that it is of, and sends what that has missed. Where the client still has
     /// another one, that ends.
-    pub fn attach(&mut self, returning: Returning<P::Connection>, now_ms: u64) -> Attached<P::Connection> {
+    pub fn attach(&mut self, returning: Returning<Socket<P>>, now_ms: u64) -> Attached<Socket<P>> {
         self.set_now(now_ms);
-        let Returning { connection, connection_id: id, secret, attempt, got, address, compression, uid } =
-            returning;
+        let Returning {
+            socket,
+            connection_id: id,
+            secret,
+            attempt,
+            got,
+            address,
+            compression,
+            prefix,
+            grant,
+        } = returning;
         if self.is_stopping() {
-            return Attached::Lost(connection, Lost::Drained);
+            return Attached::Lost(socket, Lost::Drained);
         }
-        if uid.is_some_and(|uid| uid != self.token_uid(id)) {
-            return Attached::Lost(connection, Lost::Unknown);
+        if grant.as_ref().is_some_and(|grant| grant.uid != self.token_uid(id)) {
+            return Attached::Lost(socket, Lost::Unknown);
         }
         let key = self.table.key_of(id);
         let known = key.and_then(|key| self.table.get(key)).and_then(|client| client.resumable.as_mut());
         let Some((key, resumable)) = key.zip(known).filter(|(_, known)| is_same(&known.secret, &secret))
         else {
             return match self.resumption.closed.last_words(id, &secret, got) {
-                Some(frames) => Attached::Closed(connection, frames),
-                None => Attached::Lost(connection, Lost::Expired),
+                Some(frames) => Attached::Ended(socket, frames),
+                None => Attached::Lost(socket, Lost::Expired),
             };
         };
         if attempt <= resumable.attempt {
-            return Attached::Superseded(connection);
+            let frame = encode::close(Some(SUPERSEDED), "another connection of this client is newer");
+            return Attached::Ended(socket, vec![frame]);
         }
         if got > resumable.kept.last() {
-            return Attached::NeverSent(connection);
+            let frame = encode::close(Some(PROTOCOL_ERROR), "you have not been sent as many messages");
+            return Attached::Ended(socket, vec![frame]);
         }
         resumable.attempt = attempt;
         if resumable.kept.frames_behind(got).is_none() {
             self.close(key, CloseReason::ClientLeft, None);
-            return Attached::Lost(connection, Lost::Behind);
+            return Attached::Lost(socket, Lost::Behind);
         }
         self.cut(key);
         self.acknowledged(key, got);
-        let Some(client) = self.table.get(key) else { return Attached::Lost(connection, Lost::Expired) };
-        client.connection = connection;
+        let Some(client) = self.table.get(key) else { return Attached::Lost(socket, Lost::Expired) };
+        client.connection.attach(socket);
         (client.address, client.compression) = (address, compression);
         (client.silent_since_ms, client.pings) = (now_ms, 0);
         let id_text = client.id(self.settings.address).to_string();
@@ -289,10 +305,14 @@ impl<P: Ports> Shard<P> {
             self.resumption.detached.remove(&(detached.until_ms, id));
         }
         let is_traced = client.queue.is_traced();
-        client.queue = SendQueue::of(control::resumed(&id_text, resumable.received));
+        let resumed = control::resumed(&id_text, resumable.received);
+        client.queue = SendQueue::of([prefix, resumed].concat().into());
         client.queue.push_all(resumable.kept.frames_behind(got).into_iter().flatten());
         client.queue.set_traced(is_traced);
         self.list_urgent(key);
+        if let Some(grant) = grant {
+            self.extend_token(id, grant.expires_ms);
+        }
         self.settings.counters.resumed.add(1);
         Attached::Yes(key)
     }

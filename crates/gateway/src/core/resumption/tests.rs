@@ -158,14 +158,15 @@ impl Site {
         self.client.partial.clear();
         self.connection = MemoryConnection::new(policy());
         let returning = Returning {
-            connection: self.connection.clone(),
+            socket: self.connection.clone(),
             connection_id: 1,
             secret: SECRET,
             attempt: self.client.attempt,
             got: self.client.got.len() as u64,
             address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
             compression: self.client.compression,
-            uid: None,
+            prefix: Bytes::new(),
+            grant: None,
         };
         self.inbox = Inbox::default();
         let attached = self.shard.attach(returning, self.now_ms);
@@ -275,7 +276,7 @@ fn what_the_application_said_before_it_closed_a_client_that_was_away_is_told_whe
     site.execute(Command::Kick { connection_id: 1, message: Some(Payload::plain("bye")) });
     assert_eq!(testing::told(&site.worker), ["connect 1", "close 1"]);
     for _ in 0..2 {
-        let Attached::Closed(_, frames) = site.come_back() else { panic!("it is not told") };
+        let Attached::Ended(_, frames) = site.come_back() else { panic!("it is not told") };
         let mut client = Client::default();
         frames.iter().for_each(|frame| client.receive(frame));
         assert_eq!(client.got, ["before", "bye"]);
@@ -286,28 +287,35 @@ fn what_the_application_said_before_it_closed_a_client_that_was_away_is_told_whe
     assert_eq!(site.shard.resumption.bytes, 0);
 }
 
+/// The close code that a connection ends with.
+fn ended_with(attached: Attached<MemoryConnection>) -> Option<u16> {
+    let Attached::Ended(_, frames) = attached else { return None };
+    frames.last().map(|frame| u16::from_be_bytes([frame[2], frame[3]]))
+}
+
 #[test]
 fn an_old_attempt_a_foreign_secret_and_a_number_that_was_never_sent_do_not_get_the_client() {
     let mut site = Site::new();
     assert!(matches!(site.come_back(), Attached::Yes(_)));
     site.client.attempt = 0;
-    assert!(matches!(site.come_back(), Attached::Superseded(_)));
+    assert_eq!(ended_with(site.come_back()), Some(SUPERSEDED));
     site.client.attempt = 5;
     site.client.got = vec!["never".to_owned()];
-    assert!(matches!(site.come_back(), Attached::NeverSent(_)));
+    assert_eq!(ended_with(site.come_back()), Some(PROTOCOL_ERROR));
     site.client.got.clear();
     let mut foreign = site.client.attempt;
     foreign += 2;
     let connection = MemoryConnection::new(policy());
     let returning = Returning {
-        connection,
+        socket: connection,
         connection_id: 1,
         secret: [8; 16],
         attempt: foreign,
         got: 0,
         address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
         compression: Compression::Off,
-        uid: None,
+        prefix: Bytes::new(),
+        grant: None,
     };
     assert!(matches!(site.shard.attach(returning, 0), Attached::Lost(_, Lost::Expired)));
     assert!(matches!(site.come_back(), Attached::Yes(_)));

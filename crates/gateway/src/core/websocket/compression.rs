@@ -88,6 +88,24 @@ impl Deflation {
 }
 
 impl Compression {
+    /// Returns what is agreed on with a client that has offered permessage-deflate, or not; it was accepted where there is a
+    /// window.
+    pub(crate) fn new(is_offered: bool, window: Option<Window>) -> Self {
+        match window {
+            Some(window) => Self::Agreed(window),
+            None if is_offered => Self::Declined,
+            None => Self::Off,
+        }
+    }
+
+    /// Returns the window that is agreed on; `None` where messages to the client are not compressed.
+    pub(crate) fn window(self) -> Option<Window> {
+        match self {
+            Self::Agreed(window) => Some(window),
+            Self::Off | Self::Declined => None,
+        }
+    }
+
     /// Returns how messages to a client are compressed at a listener with this policy; `None` where they are not.
     #[inline]
     pub(crate) fn deflation(self, policy: Option<CompressionPolicy>) -> Option<Deflation> {
@@ -120,6 +138,13 @@ mod tests {
     #[test]
     fn an_agreement_is_one_byte() {
         assert_eq!(size_of::<Compression>(), 1);
+    }
+
+    #[test]
+    fn an_agreement_is_made_again_of_what_another_gateway_is_told() {
+        for agreed in [Compression::Off, Compression::Declined, Compression::Agreed(Window::Bits9)] {
+            assert_eq!(Compression::new(agreed.may_receive(), agreed.window()), agreed);
+        }
     }
 
     #[test]

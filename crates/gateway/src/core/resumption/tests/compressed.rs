@@ -151,7 +151,7 @@ fn the_last_message_of_a_client_that_was_away_can_be_read_whatever_it_has_agreed
         site.execute(Command::Kick { connection_id: 1, message: Some(Payload::plain(last.clone())) });
         let mut client = Client { compression: after, ..Client::default() };
         site.client.compression = after;
-        let Attached::Closed(_, frames) = site.come_back() else { panic!("it is not told") };
+        let Attached::Ended(_, frames) = site.come_back() else { panic!("it is not told") };
         frames.iter().for_each(|frame| client.receive(frame));
         assert_eq!(client.got, [long(1), last], "{before:?}, {after:?}");
     }
