@@ -27,12 +27,10 @@ pub struct RelayedResume {
     pub got: u64,
     /// Where the client's connection comes from.
     pub address: SocketAddrV4,
-    /// The client has offered permessage-deflate.
+    /// What the handshake has agreed on about permessage-deflate: 0 where it was not offered, 1 where the offer was declined,
+    /// or the bits of the window of compressed messages to the client, 9 to 15.
     #[serde(default)]
-    pub may_compress: bool,
-    /// The offer was accepted: messages to the client may be compressed within this window, in bits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window_bits: Option<u8>,
+    pub compression: u8,
     /// What its token for admission says, where it has shown one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<RelayedAdmission>,
@@ -97,8 +95,7 @@ mod tests {
             attempt: 3,
             got: 1 << 40,
             address: SocketAddrV4::new([10, 0, 0, 1].into(), 5),
-            may_compress: true,
-            window_bits: Some(15),
+            compression: 15,
             admission: Some(RelayedAdmission { uid: Some("ann".to_owned()), left_ms: None }),
         };
         let mut out = BytesMut::new();

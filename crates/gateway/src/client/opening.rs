@@ -22,7 +22,7 @@ use crate::core::resumption::control::{self, ClientControl, Lost, MARK, Resume};
 use crate::core::resumption::{Attached, Returning};
 use crate::core::table::Key;
 use crate::core::tokens::Grant;
-use crate::core::websocket::compression::{Compression, Window};
+use crate::core::websocket::compression::Compression;
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::shard::{RelayedConnection, ReturningConnection, ShardMessage, ShardThread};
 use crate::socket::Socket;
@@ -129,7 +129,7 @@ pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConne
         attempt: request.attempt,
         got: request.got,
         address: request.address,
-        compression: Compression::new(request.may_compress, request.window_bits.and_then(Window::new)),
+        compression: Compression::of_number(request.compression),
         prefix: prefix.clone(),
         grant: request.admission.map(|admission| Grant {
             uid: admission.uid.map(Bytes::from),

@@ -20,7 +20,6 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::core::resumption::control::Lost;
-use crate::core::websocket::compression::Window;
 use crate::listener::Place;
 use crate::shard::{ReturningConnection, ShardThread};
 
@@ -95,8 +94,7 @@ async fn ask(
         attempt: returning.resume.attempt,
         got: returning.resume.got,
         address: returning.address,
-        may_compress: returning.client.compression.may_receive(),
-        window_bits: returning.client.compression.window().map(Window::bits),
+        compression: returning.client.compression.number(),
         admission: grant.map(|grant| RelayedAdmission {
             uid: grant.uid.map(|uid| String::from_utf8_lossy(&uid).into_owned()),
             left_ms: grant.expires_ms.map(|at_ms| at_ms.saturating_sub(now_ms)),

@@ -103,6 +103,13 @@ impl Tokens {
         }
     }
 
+    /// Does not close a client, which is cut off, until it [has come back](Shard::continue_token): it may bring a new token.
+    pub(super) fn pause(&mut self, id: u32) {
+        if let Some(Held { expires_ms: Some(at_ms), .. }) = self.by_id.get(&id) {
+            self.ends.remove(&(*at_ms, id));
+        }
+    }
+
     /// Sets when a client is closed.
     fn set_end(&mut self, id: u32, expires_ms: Option<u64>) {
         let held = self.by_id.entry(id).or_default();
@@ -254,12 +261,15 @@ impl<P: Ports> Shard<P> {
         self.tokens.by_id.get(&id).and_then(|held| held.uid.clone())
     }
 
-    /// A client has shown a token again that is its own: it is good for as long as the one that is good for longer.
-    pub(super) fn extend_token(&mut self, id: u32, expires_ms: Option<u64>) {
+    /// A client has come back, and may have shown a token again that is its own, good until this time. The token that is good
+    /// for longer counts.
+    pub(super) fn continue_token(&mut self, id: u32, shown_until_ms: Option<Option<u64>>) {
         let Some(held) = self.tokens.by_id.get(&id) else { return };
-        if held.expires_ms.is_some_and(|held_ms| expires_ms.is_none_or(|new_ms| new_ms > held_ms)) {
-            self.set_token_end(id, expires_ms);
-        }
+        let until_ms = match (held.expires_ms, shown_until_ms) {
+            (Some(held_ms), Some(shown_until_ms)) => shown_until_ms.map(|shown_ms| shown_ms.max(held_ms)),
+            (held_until_ms, _) => held_until_ms,
+        };
+        self.set_token_end(id, until_ms);
     }
 
     /// Closes the clients whose tokens have expired.

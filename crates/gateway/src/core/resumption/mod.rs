@@ -231,6 +231,7 @@ impl<P: Ports> Shard<P> {
         self.effects.signals.deadline |= self.resumption.next_ms().is_none_or(|next_ms| until_ms < next_ms);
         self.resumption.detached.insert((until_ms, key.connection_id()));
         self.settings.counters.detached.add(1);
+        self.tokens.pause(key.connection_id());
         self.cut(key);
         true
     }
@@ -266,9 +267,7 @@ impl<P: Ports> Shard<P> {
         if self.is_stopping() {
             return Attached::Lost(socket, Lost::Drained);
         }
-        if grant.as_ref().is_some_and(|grant| grant.uid != self.token_uid(id)) {
-            return Attached::Lost(socket, Lost::Unknown);
-        }
+        let is_another_user = grant.as_ref().is_some_and(|grant| grant.uid != self.token_uid(id));
         let key = self.table.key_of(id);
         let known = key.and_then(|key| self.table.get(key)).and_then(|client| client.resumable.as_mut());
         let Some((key, resumable)) = key.zip(known).filter(|(_, known)| is_same(&known.secret, &secret))
@@ -278,6 +277,9 @@ impl<P: Ports> Shard<P> {
                 None => Attached::Lost(socket, Lost::Expired),
             };
         };
+        if is_another_user {
+            return Attached::Lost(socket, Lost::Unknown);
+        }
         if attempt <= resumable.attempt {
             let frame = encode::close(Some(SUPERSEDED), "another connection of this client is newer");
             return Attached::Ended(socket, vec![frame]);
@@ -310,9 +312,7 @@ impl<P: Ports> Shard<P> {
         client.queue.push_all(resumable.kept.frames_behind(got).into_iter().flatten());
         client.queue.set_traced(is_traced);
         self.list_urgent(key);
-        if let Some(grant) = grant {
-            self.extend_token(id, grant.expires_ms);
-        }
+        self.continue_token(id, grant.map(|grant| grant.expires_ms));
         self.settings.counters.resumed.add(1);
         Attached::Yes(key)
     }

@@ -16,6 +16,7 @@ use super::super::websocket::compression::{Compression, CompressionPolicy};
 use super::super::worker_link::WorkerLink;
 use super::*;
 
+mod admission;
 mod compressed;
 
 const SECRET: [u8; 16] = [7; 16];
@@ -154,6 +155,11 @@ impl Site {
 
     /// The program connects again and asks for its client.
     fn come_back(&mut self) -> Attached<MemoryConnection> {
+        self.come_back_as(None)
+    }
+
+    /// The program connects again, and shows a token for admission that says this.
+    fn come_back_as(&mut self, grant: Option<Grant>) -> Attached<MemoryConnection> {
         self.client.attempt += 1;
         self.client.partial.clear();
         self.connection = MemoryConnection::new(policy());
@@ -166,7 +172,7 @@ impl Site {
             address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
             compression: self.client.compression,
             prefix: Bytes::new(),
-            grant: None,
+            grant,
         };
         self.inbox = Inbox::default();
         let attached = self.shard.attach(returning, self.now_ms);

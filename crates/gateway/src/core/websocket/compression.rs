@@ -88,30 +88,30 @@ impl Deflation {
 }
 
 impl Compression {
-    /// Returns what is agreed on with a client that has offered permessage-deflate, or not; it was accepted where there is a
-    /// window.
-    pub(crate) fn new(is_offered: bool, window: Option<Window>) -> Self {
-        match window {
-            Some(window) => Self::Agreed(window),
-            None if is_offered => Self::Declined,
-            None => Self::Off,
-        }
-    }
-
-    /// Returns the window that is agreed on; `None` where messages to the client are not compressed.
-    pub(crate) fn window(self) -> Option<Window> {
-        match self {
-            Self::Agreed(window) => Some(window),
-            Self::Off | Self::Declined => None,
-        }
-    }
-
     /// Returns how messages to a client are compressed at a listener with this policy; `None` where they are not.
     #[inline]
     pub(crate) fn deflation(self, policy: Option<CompressionPolicy>) -> Option<Deflation> {
         match (self, policy) {
             (Self::Agreed(window), Some(policy)) => Some(Deflation { policy, window }),
             _ => None,
+        }
+    }
+
+    /// Its number, as gateways tell each other.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::Declined => 1,
+            Self::Agreed(window) => window.bits(),
+        }
+    }
+
+    /// The one with a number. To a client that has agreed on what is not known here nothing is compressed.
+    pub(crate) fn of_number(number: u8) -> Self {
+        match (number, Window::new(number)) {
+            (0, _) => Self::Off,
+            (_, None) => Self::Declined,
+            (_, Some(window)) => Self::Agreed(window),
         }
     }
 
@@ -141,10 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn an_agreement_is_made_again_of_what_another_gateway_is_told() {
-        for agreed in [Compression::Off, Compression::Declined, Compression::Agreed(Window::Bits9)] {
-            assert_eq!(Compression::new(agreed.may_receive(), agreed.window()), agreed);
+    fn an_agreement_has_a_number() {
+        let windows = Window::ALL.map(Compression::Agreed);
+        for agreement in windows.into_iter().chain([Compression::Off, Compression::Declined]) {
+            assert_eq!(Compression::of_number(agreement.number()), agreement);
         }
+        assert_eq!(Compression::of_number(16), Compression::Declined);
     }
 
     #[test]
