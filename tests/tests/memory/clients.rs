@@ -1,4 +1,4 @@
-//! Clients that have been greeted and then say nothing.
+//! Clients that have been greeted, and say nothing by themselves.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,10 +10,10 @@ use crate::Way;
 use crate::daemons::Daemons;
 
 /// The clients. They leave when this is dropped.
-pub(crate) struct Clients(#[expect(dead_code, reason = "they are only there")] Vec<Box<dyn Connection>>);
+pub(crate) struct Clients(Vec<Box<dyn Connection>>);
 
 /// A connection, plain or TLS.
-trait Connection: Read + Write {}
+pub(crate) trait Connection: Read + Write {}
 
 impl<C: Read + Write> Connection for C {}
 
@@ -22,6 +22,11 @@ impl Clients {
     pub(crate) fn open(daemons: &Daemons, count: usize) -> Self {
         let config = daemons.certificate.as_ref().map(|certificate| certificate.client_config(ALL_VERSIONS));
         Self((0..count).map(|_| open(daemons, config.as_ref())).collect())
+    }
+
+    /// Does something with each of them, one after the other.
+    pub(crate) fn each(&mut self, mut with: impl FnMut(&mut dyn Connection)) {
+        self.0.iter_mut().for_each(|connection| with(&mut **connection));
     }
 }
 

@@ -24,6 +24,9 @@ pub(crate) struct Daemons {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
+/// The longest message of a client, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 1 << 20;
+
 /// The worker's application.
 struct Greeting;
 
@@ -46,6 +49,7 @@ impl Daemons {
                 way == Way::Resuming
             ),
         };
+        let listen = format!("max_message_bytes = {MAX_MESSAGE}\n{listen}");
         let [register, clients, inner] = [(); 3].map(|()| listener());
         let (register_address, address) = (register.local_addr().unwrap(), clients.local_addr().unwrap());
         let config: gateway::Config = toml::from_str(&listen).unwrap();
