@@ -33,6 +33,7 @@ mod outside;
 mod presence;
 mod restarts;
 mod resume;
+mod resume_compressed;
 mod resume_elsewhere;
 mod resume_limits;
 mod rfc6455;
