@@ -110,9 +110,8 @@ async fn a_client_that_never_acknowledges_is_served_and_no_more_is_kept_than_is_
     for _ in 0..50 {
         is_served(&mut line, &long).await;
     }
-    let kept = async || {
-        Scrape::of(cluster.gateways[0].metrics.unwrap()).await.get("gatewayworker_resume_bytes")
-    };
+    let kept =
+        async || Scrape::of(cluster.gateways[0].metrics.unwrap()).await.get("gatewayworker_resume_bytes");
     let bytes = kept().await;
     assert!((50_000.0..=100_000.0).contains(&bytes), "{bytes}");
     drop(line);
