@@ -44,6 +44,7 @@ pub struct ClientCalls<E> {
 impl<E: Events> ClientCalls<E> {
     /// Wraps the handlers of an application; `config` is what clients may do.
     pub fn new(config: ClientCallsConfig, inner: E) -> Self {
+        config.mark_used();
         Self { is_on: config.is_on(), config, inner }
     }
 
