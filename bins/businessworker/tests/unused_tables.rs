@@ -30,9 +30,7 @@ fn application() {
     let cli = Cli::parse_from(["own", "--config", &std::env::var(FILE).unwrap()]);
     match &*application {
         "own" => businessworker::run(cli, async |_: Start| Ok(Own)),
-        "calls" => {
-            businessworker::run(cli, async |start: Start| Ok(ClientCalls::new(start.client_calls, Own)))
-        }
+        "calls" => businessworker::run(cli, async |start: Start| Ok(ClientCalls::from_start(&start, Own))),
         "events" => businessworker::run(cli, async |start: Start| {
             HttpEvents::from_start(&start).map_err(BoxError::from)
         }),

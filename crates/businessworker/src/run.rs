@@ -37,6 +37,8 @@ pub struct Start<A = NoSettings> {
     pub events: EventsConfig,
     /// The table `[client_calls]`, for an application that wraps its handlers in [`ClientCalls`](crate::ClientCalls).
     pub client_calls: ClientCallsConfig,
+    /// Whether the metrics are shown: `metrics_listen` is set.
+    pub(crate) shows_metrics: bool,
     /// Cancelled when the worker was asked to stop. Handlers go on for `shutdown_timeout_ms` after that.
     pub shutdown: CancellationToken,
 }
@@ -82,6 +84,7 @@ where
                 problems: problems.clone(),
                 events: config.events.clone(),
                 client_calls: config.client_calls.clone(),
+                shows_metrics: config.metrics_listen.is_some(),
                 shutdown: shutdown.clone(),
             };
             let events = tokio::select! {
