@@ -3,6 +3,7 @@
 //! - [`Cluster`]: a register, gateways and workers on free ports, in the test's process,
 //! - [`WsClient`]: a WebSocket client; [`TcpClient`]: a client of another protocol, byte for byte,
 //! - [`Recorder`]: an application that records its events and answers as a test asks,
+//! - [`Cable`]: the cable to a gateway, which tests pull,
 //! - [`RawPeer`]: a peer on an inner port, frame by frame, as a PHP process,
 //! - [`AdminPage`]: the page for operators of a cluster,
 //! - [`HttpRequest`]: a request over HTTP, byte for byte,
@@ -20,6 +21,7 @@
 mod admin_page;
 mod backend;
 pub mod browser;
+mod cable;
 mod cluster;
 pub mod conformance;
 mod http;
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 pub use admin_page::{ADMIN_TOKEN, AdminPage};
 pub use backend::{Backend, EVENTS_SECRET, Posted};
+pub use cable::Cable;
 pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKEN, WorkerDaemon};
 pub use http::{Begun, HttpAnswer, HttpRequest};
 pub use namespace::Namespace;

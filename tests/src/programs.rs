@@ -94,6 +94,41 @@ pub fn php_packages() -> Option<PathBuf> {
 pub const PYTHON: Program =
     Program { name: "python3", packages: "python3", is_installed: || succeeds("python3", &["--version"]) };
 
+/// Node.js with a WebSocket: its own, or the package `ws` in `clients/js/node_modules` (`npm ci`).
+pub const NODE: Program = Program {
+    name: "node with a WebSocket (before version 20: and `npm ci` in clients/js)",
+    packages: "nodejs npm",
+    is_installed: || node_flags().is_some(),
+};
+
+/// npm, with Node.js.
+pub const NPM: Program =
+    Program { name: "npm", packages: "npm", is_installed: || succeeds("npm", &["--version"]) };
+
+/// Returns the command that runs a JavaScript module.
+pub fn node(module: &Path) -> Command {
+    let mut command = Command::new("node");
+    command.args(node_flags().unwrap_or_default()).arg(module);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// Returns the folder of the library for JavaScript.
+pub fn clients_js() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/js")
+}
+
+/// The flags with which Node has a WebSocket: from version 22 on none, before that one, and before version 20 there is none.
+fn node_flags() -> Option<&'static [&'static str]> {
+    let has_own = |flags: &[&str]| {
+        succeeds("node", &[flags, &["-e", "new WebSocket('ws://127.0.0.1:1').onerror = () => {}"]].concat())
+    };
+    let flags: [&[&str]; 2] = [&[], &["--experimental-websocket", "--no-warnings"]];
+    let own = flags.into_iter().find(|flags| has_own(flags));
+    let package = clients_js().join("node_modules/ws/package.json");
+    own.or_else(|| (succeeds("node", &["--version"]) && package.is_file()).then_some(&[]))
+}
+
 /// The command that checks systemd's units. It needs no running systemd.
 pub const SYSTEMD_ANALYZE: Program = Program {
     name: "systemd-analyze",

@@ -140,6 +140,8 @@ impl Fault {
 pub struct Answer {
     /// The method as the client wrote it; `None` if the request has none.
     pub method: Option<String>,
+    /// The key and the value of the request's id, if it has one: see [`Router::id_key`](crate::Router::id_key).
+    pub id: Option<(String, Value)>,
     /// The rest of the request, for example a request number of the client's.
     pub request: Map<String, Value>,
     /// The text of the handler's reply.
@@ -163,6 +165,7 @@ impl Answer {
 
     pub(crate) fn new(
         method: Option<String>,
+        id: Option<(String, Value)>,
         request: Map<String, Value>,
         outcome: std::result::Result<Reply, Fault>,
     ) -> Self {
@@ -171,19 +174,25 @@ impl Answer {
             Ok(Reply { param: Err(error), .. }) => (None, None, Err(Fault::Internal(error.into()))),
             Err(fault) => (None, None, Err(fault)),
         };
-        Self { method, request, info, event, outcome }
+        Self { method, id, request, info, event, outcome }
     }
 }
 
 /// Encodes an answer as `{"status":200, "info":…, "param":…, "event":…}`.
 ///
 /// `info` is the handler's text, `success`, or the text of the error; `param` is the value of the
-/// reply, or `{"field":…}` for a wrong parameter; `event` is [`Answer::event`].
+/// reply, or `{"field":…}` for a wrong parameter; `event` is [`Answer::event`]. The id of the request is
+/// under its own key.
 pub fn envelope(answer: &Answer) -> OutMessage {
     let (info, param) = match &answer.outcome {
         Ok(value) => (answer.info.clone().unwrap_or("success".into()), value.clone()),
         Err(fault @ Fault::Parameter { field, .. }) => (fault.to_string().into(), json!({ "field": field })),
         Err(fault) => (fault.to_string().into(), Value::Null),
     };
-    json!({ "status": answer.status(), "info": info, "param": param, "event": answer.event() }).into()
+    let mut encoded =
+        json!({ "status": answer.status(), "info": info, "param": param, "event": answer.event() });
+    if let Some((key, id)) = &answer.id {
+        encoded[key] = id.clone();
+    }
+    encoded.into()
 }

@@ -30,6 +30,7 @@ type Leave<S, C> = Box<dyn for<'a> Fn(&'a S, &'a C, CloseReason) -> Outcome<'a> 
 /// that implements `AsRef<Client>`, for example a client with its user.
 pub struct Router<S, C = Client> {
     key: String,
+    id_key: Option<String>,
     guards: Vec<Guard<S, C>>,
     routes: HashMap<String, Route<S, C>>,
     leaving: HashMap<String, Leave<S, C>>,
@@ -43,6 +44,7 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
     pub fn new() -> Self {
         Self {
             key: "method".into(),
+            id_key: None,
             guards: Vec::new(),
             routes: HashMap::new(),
             leaving: HashMap::new(),
@@ -54,6 +56,13 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
     #[must_use]
     pub fn method_key(self, key: impl Into<String>) -> Self {
         Self { key: key.into(), ..self }
+    }
+
+    /// Sets the key under which requests may have an id, a text or a number, which their answer repeats: clients then know
+    /// which request it answers. Handlers do not see it. Default: none.
+    #[must_use]
+    pub fn id_key(self, key: impl Into<String>) -> Self {
+        Self { id_key: Some(key.into()), ..self }
     }
 
     /// Sets the encoding of all answers, those of errors included.
@@ -122,6 +131,10 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
             Some(Value::String(method)) if !method.is_empty() => Some(method),
             _ => None,
         };
+        let id = self.id_key.as_deref().and_then(|key| {
+            let is_id = matches!(request.get(key), Some(Value::String(_) | Value::Number(_)));
+            if is_id { request.remove_entry(key) } else { None }
+        });
         let outcome = async {
             for guard in &self.guards {
                 guard(state, client, method.clone().unwrap_or_default()).await?;
@@ -134,7 +147,7 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
             route(state, client, &request).await
         };
         let outcome = caught(outcome).await;
-        Answer::new(method, request, outcome)
+        Answer::new(method, id, request, outcome)
     }
 
     /// Encodes an answer for the client.

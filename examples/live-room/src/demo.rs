@@ -112,7 +112,10 @@ async fn start_gateway(
     let listener = gateway::ListenerConfig::new(format!("websocket://127.0.0.1:{port}").parse()?);
     let sockets = vec![listen(port, "--socket-port").await?];
     let inner = listen(0, "the gateway's inner port").await?;
-    let config = gateway::Config::default()
+    let mut config = gateway::Config::default();
+    // The page's clients are kept over cuts.
+    config.resume = true;
+    let config = config
         .with_listen([listener])
         .with_register_address(registers)
         .with_lan_port(inner.local_addr()?.port());

@@ -35,6 +35,8 @@ mod outside;
 mod presence;
 mod restarts;
 mod resume;
+mod resume_compressed;
+mod resume_bad_input;
 mod resume_elsewhere;
 mod resume_limits;
 mod rfc6455;

@@ -4,10 +4,12 @@
 //! The worker echoes every message.
 
 use flate2::{Compress, Compression, FlushCompress};
+use gatewayworker::CloseReason;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::ClientId;
 use gatewayworker_tests::conformance::{
-    BINARY, CONTINUE, Case, FIN, PING, PONG, TEXT, client_frame, converse, converse_offering, server_frame,
+    BINARY, CLOSE, CONTINUE, Case, FIN, PING, PONG, TEXT, client_frame, close_payload, converse,
+    converse_offering, server_frame,
 };
 use gatewayworker_tests::metrics::assert_moves;
 use gatewayworker_tests::{Cluster, WsClient, soon};
@@ -17,9 +19,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 /// The bit of a compressed message's first frame.
-const RSV1: u8 = 0x40;
+pub(crate) const RSV1: u8 = 0x40;
 
-const OFFER: &str = "permessage-deflate; client_max_window_bits";
+pub(crate) const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
 const RESERVED_BIT: &str = "a reserved bit without an extension";
 
@@ -30,7 +32,7 @@ const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 const HELLO_AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
 
 /// A message compressed by itself, within a window of so many bits.
-fn compressed_within(bits: u8, message: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed_within(bits: u8, message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + message.len() / 10 + 100);
     let mut compress = Compress::new_with_window_bits(Compression::fast(), false, bits);
     compress.compress_vec(message, &mut out, FlushCompress::Sync).expect("a fresh compressor");
@@ -38,7 +40,7 @@ fn compressed_within(bits: u8, message: &[u8]) -> Vec<u8> {
     out
 }
 
-fn compressed(message: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed(message: &[u8]) -> Vec<u8> {
     compressed_within(15, message)
 }
 
@@ -62,7 +64,7 @@ async fn compressing() -> Cluster {
 }
 
 /// Some JSON of so many bytes.
-fn json(len: usize) -> Vec<u8> {
+pub(crate) fn json(len: usize) -> Vec<u8> {
     let items = (0_u32..).map(|n| format!(r#"{{"id":{n},"value":{}}},"#, n.wrapping_mul(7919) % 977));
     items.flat_map(String::into_bytes).take(len).collect()
 }
@@ -209,6 +211,29 @@ async fn a_client_gets_messages_within_the_window_that_it_has_asked_for() {
     converse_offering(cluster.listener(), "permessage-deflate; server_max_window_bits=8", [case.clone()])
         .await;
     converse(cluster.listener(), [case]).await;
+}
+
+#[tokio::test]
+async fn a_bomb_closes_its_client_and_no_other() {
+    let cluster = compressing().await;
+    let (mut bystander, _) = offering(&cluster, Some(OFFER)).await;
+    let text = json(5000);
+    let bomb = bomb();
+    let in_fragments = |len: usize| {
+        let (first, rest) = bomb.split_at(len);
+        let rest = rest.chunks(len).flat_map(|piece| client_frame(CONTINUE, piece));
+        let frames = client_frame(RSV1 | BINARY, first).into_iter().chain(rest);
+        frames.chain(client_frame(FIN | CONTINUE, b"")).collect()
+    };
+    for frames in [client_frame(FIN | RSV1 | BINARY, &bomb), in_fragments(4000), in_fragments(3)] {
+        let (mut client, id) = offering(&cluster, Some(OFFER)).await;
+        client.write_all(&frames).await.unwrap();
+        hears(&mut client, &server_frame(FIN | CLOSE, &close_payload(1009, b"a message over the limit")))
+            .await;
+        assert_eq!(cluster.events().next_close().await, (id, CloseReason::TooLarge));
+        bystander.write_all(&client_frame(FIN | RSV1 | TEXT, &compressed(&text))).await.unwrap();
+        hears(&mut bystander, &server_frame(FIN | RSV1 | TEXT, &compressed(&text))).await;
+    }
 }
 
 /// A client that has offered this, its id, and a way to read so many bytes of what it is sent.

@@ -2,6 +2,7 @@
 //! and the pages name what the code has. Reads files only.
 
 mod close_codes;
+mod examples;
 mod languages;
 mod links;
 mod operating;

@@ -1,4 +1,4 @@
-//! Clients that have been greeted and then say nothing.
+//! Clients that have been greeted, and say nothing by themselves.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,10 +10,10 @@ use crate::Way;
 use crate::daemons::Daemons;
 
 /// The clients. They leave when this is dropped.
-pub(crate) struct Clients(#[expect(dead_code, reason = "they are only there")] Vec<Box<dyn Connection>>);
+pub(crate) struct Clients(Vec<Box<dyn Connection>>);
 
 /// A connection, plain or TLS.
-trait Connection: Read + Write {}
+pub(crate) trait Connection: Read + Write {}
 
 impl<C: Read + Write> Connection for C {}
 
@@ -22,6 +22,11 @@ impl Clients {
     pub(crate) fn open(daemons: &Daemons, count: usize) -> Self {
         let config = daemons.certificate.as_ref().map(|certificate| certificate.client_config(ALL_VERSIONS));
         Self((0..count).map(|_| open(daemons, config.as_ref())).collect())
+    }
+
+    /// Does something with each of them, one after the other.
+    pub(crate) fn each(&mut self, mut with: impl FnMut(&mut dyn Connection)) {
+        self.0.iter_mut().for_each(|connection| with(&mut **connection));
     }
 }
 
@@ -35,12 +40,19 @@ fn open(daemons: &Daemons, config: Option<&Arc<ClientConfig>>) -> Box<dyn Connec
         }
     };
     let is_compressing = daemons.way == Way::Compressing;
-    let offer = if is_compressing { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
+    let offer = match daemons.way {
+        Way::Compressing => "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+        Way::Resuming => "Sec-WebSocket-Protocol: gw.1\r\n",
+        Way::Plain | Way::Tls => "",
+    };
     let request = format!(
         "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{offer}\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     connection.write_all(request.as_bytes()).unwrap();
+    if daemons.way == Way::Resuming {
+        say(&mut *connection, "\u{1}{\"start\":{}}");
+    }
     let mut seen = Vec::new();
     while !seen.ends_with(b"welcome") {
         let mut buffer = [0; 1024];
@@ -54,5 +66,14 @@ fn open(daemons: &Daemons, config: Option<&Arc<ClientConfig>>) -> Box<dyn Connec
         // "Hello" (RFC 7692 section 7.2.3.1), with a mask of zeros.
         connection.write_all(b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0").unwrap();
     }
+    if daemons.way == Way::Resuming {
+        say(&mut *connection, "\u{1}{\"ack\":1}");
+    }
     connection
+}
+
+/// Says a short text, in a frame with a mask of zeros.
+fn say(connection: &mut dyn Connection, text: &str) {
+    let frame = [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat();
+    connection.write_all(&frame).unwrap();
 }

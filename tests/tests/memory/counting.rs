@@ -26,6 +26,7 @@ pub(crate) enum Owner {
 
 static LIVE: [[AtomicI64; SIZES]; 3] = [const { [const { AtomicI64::new(0) }; SIZES] }; 3];
 static LONG_BYTES: [AtomicI64; 3] = [const { AtomicI64::new(0) }; 3];
+static MOST_LONG_BYTES: [AtomicI64; 3] = [const { AtomicI64::new(0) }; 3];
 
 thread_local! {
     static OWNER: Cell<Owner> = const { Cell::new(Owner::Others) };
@@ -46,7 +47,9 @@ fn note(layout: Layout, change: i64) {
     let size = bytes.div_ceil(8).min(SIZES - 1);
     LIVE[owner as usize][size].fetch_add(change, Ordering::Relaxed);
     if size == SIZES - 1 {
-        LONG_BYTES[owner as usize].fetch_add(change * bytes as i64, Ordering::Relaxed);
+        let change = change * bytes as i64;
+        let now = LONG_BYTES[owner as usize].fetch_add(change, Ordering::Relaxed) + change;
+        MOST_LONG_BYTES[owner as usize].fetch_max(now, Ordering::Relaxed);
     }
 }
 
@@ -72,6 +75,14 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's.
         unsafe { System.realloc(pointer, layout, size) }
     }
+}
+
+/// Returns by how many bytes the long blocks of an owner have become more at most while this ran.
+pub(crate) fn most_long_bytes(owner: Owner, run: impl FnOnce()) -> i64 {
+    let before = LONG_BYTES[owner as usize].load(Ordering::Relaxed);
+    MOST_LONG_BYTES[owner as usize].store(before, Ordering::Relaxed);
+    run();
+    MOST_LONG_BYTES[owner as usize].load(Ordering::Relaxed) - before
 }
 
 /// What is live.

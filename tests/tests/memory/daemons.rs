@@ -24,6 +24,9 @@ pub(crate) struct Daemons {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
+/// The longest message of a client, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 1 << 20;
+
 /// The worker's application.
 struct Greeting;
 
@@ -40,8 +43,13 @@ impl Daemons {
         let certificate = (way == Way::Tls).then(Certificate::default);
         let listen = match &certificate {
             Some(certificate) => certificate.listener("wss://127.0.0.1:0"),
-            None => format!("listen = 'websocket://127.0.0.1:0'\ncompression = {}", way == Way::Compressing),
+            None => format!(
+                "listen = 'websocket://127.0.0.1:0'\ncompression = {}\nresume = {}",
+                way == Way::Compressing,
+                way == Way::Resuming
+            ),
         };
+        let listen = format!("max_message_bytes = {MAX_MESSAGE}\n{listen}");
         let [register, clients, inner] = [(); 3].map(|()| listener());
         let (register_address, address) = (register.local_addr().unwrap(), clients.local_addr().unwrap());
         let config: gateway::Config = toml::from_str(&listen).unwrap();

@@ -18,6 +18,8 @@ mod federation_move;
 mod federation_names;
 mod history;
 mod http_guide;
+mod javascript_client;
+mod javascript_client_page;
 mod listeners;
 mod metrics;
 mod nginx;
@@ -154,7 +156,12 @@ gatewayworker_tests::tests_with_programs! {
         admin_page::it_does_not_scroll_sideways_on_a_phone,
         no_code::two_browsers_chat_without_an_application_and_a_backend_pushes_to_them,
         no_code::the_page_speaks_the_language_of_its_user_and_no_other,
+        client_guide::the_program_with_the_library_loses_nothing_over_a_cut,
         client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
+        javascript_client_page::a_page_that_was_offline_comes_back_at_once_and_nothing_is_lost_in_either_direction,
+        javascript_client_page::a_line_that_dies_without_a_word_is_noticed_and_nothing_is_lost,
+        javascript_client_page::a_page_that_is_loaded_again_is_the_same_client_if_it_wants,
+        javascript_client_page::with_a_gateway_that_does_not_know_it_the_library_is_a_plain_client_that_comes_back,
         page::two_users_chat_and_see_each_message_once_with_its_senders_name,
         page::a_name_with_html_runs_no_code,
         page::the_page_reconnects_after_a_gateway_restart,
@@ -163,6 +170,7 @@ gatewayworker_tests::tests_with_programs! {
         page::unsent_messages_return_in_order_and_keep_their_lines,
         page::a_lost_message_returns_to_the_field_when_a_later_one_arrives,
         page::the_page_speaks_the_language_of_its_user_and_no_other,
+        page::a_pulled_cable_loses_nothing_that_was_typed_and_nobody_is_shown_leaving,
         page::the_page_shows_its_address_without_secrets,
         page::the_page_stays_responsive_in_a_flood_of_messages,
         page::a_phones_keyboard_does_not_hide_the_field,
@@ -170,6 +178,10 @@ gatewayworker_tests::tests_with_programs! {
         page::the_console_answers_the_heartbeat_and_stays_connected,
         page::the_console_speaks_the_language_of_its_user_and_no_other,
         tls::the_chat_page_works_over_wss_in_a_browser;
+    [NODE, NPM] javascript_client::the_packed_package_is_installed_imported_and_used;
+    [NODE]
+        javascript_client::the_librarys_own_tests_pass,
+        javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order;
     [OPENSSL]
         tls::openssl_talks_lines_of_text_over_tls,
         tls::tls_below_the_listeners_minimum_is_refused;

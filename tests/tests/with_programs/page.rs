@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gatewayworker_tests::browser::{self, Browser, Page};
 use gatewayworker_tests::languages::{LANGUAGES, foreign};
-use gatewayworker_tests::{Application, Cluster};
+use gatewayworker_tests::{Application, Cable, Cluster};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -83,7 +83,7 @@ pub(crate) async fn two_users_chat_and_see_each_message_once_with_its_senders_na
 
 pub(crate) async fn a_name_with_html_runs_no_code() {
     let browser = browser::launch(&[]).await;
-    let cluster = Cluster::builder().workers(0).start().await;
+    let cluster = Cluster::builder().workers(0).gateway(|config| config.resume = true).start().await;
     let _chat = chat(&cluster).await;
     let alice = log_in(&browser, &cluster, "Alice").await;
     let html = "<img src=x onerror=alert(1)>";
@@ -100,13 +100,18 @@ pub(crate) async fn a_name_with_html_runs_no_code() {
 
 pub(crate) async fn the_page_reconnects_after_a_gateway_restart() {
     let browser = browser::launch(&[]).await;
-    let mut cluster = Cluster::builder().workers(0).start().await;
-    let _chat = chat(&cluster).await;
-    let alice = log_in(&browser, &cluster, "Alice").await;
-    cluster.restart_gateway_when(0, async || state(&alice, "retrying").await).await;
-    state(&alice, "connected").await;
-    say(&alice, "back again").await;
-    assert_eq!(hear(&alice, "back again").await.1, "true");
+    // With and without clients that are kept: a gateway that is gone has kept nothing.
+    for resume in [false, true] {
+        let builder = Cluster::builder().workers(0).gateway(|config| config.resume = resume);
+        let mut cluster = builder.start().await;
+        let _chat = chat(&cluster).await;
+        let alice = log_in(&browser, &cluster, "Alice").await;
+        let away = "document.querySelector('#status').dataset.state !== 'connected'";
+        cluster.restart_gateway_when(0, async || alice.wait_for(away, LIMIT).await.unwrap()).await;
+        state(&alice, "connected").await;
+        say(&alice, "back again").await;
+        assert_eq!(hear(&alice, "back again").await.1, "true");
+    }
 }
 
 pub(crate) async fn refused_and_unsent_messages_return_to_the_field() {
@@ -382,4 +387,36 @@ pub(crate) async fn the_console_speaks_the_language_of_its_user_and_no_other() {
             page.click("#lang-btn").await.unwrap();
         }
     }
+}
+
+pub(crate) async fn a_pulled_cable_loses_nothing_that_was_typed_and_nobody_is_shown_leaving() {
+    let browser = browser::launch(&[]).await;
+    let cluster = Cluster::builder().workers(0).gateway(|config| config.resume = true).start().await;
+    let _chat = chat(&cluster).await;
+    let bob = log_in(&browser, &cluster, "Bob").await;
+    let cable = Cable::lay(cluster.listener(), 1).await;
+    let url = file_url("client.html", &format!("lang=en&url=ws://{}", cable.address));
+    let alice = browser.open(&url).await.unwrap();
+    enter(&alice, "Alice").await;
+    say(&alice, "before").await;
+    hear(&bob, "before").await;
+    cable.pull();
+    state(&alice, "detached").await;
+    for text in ["one", "two"] {
+        say(&alice, text).await;
+    }
+    alice.type_into("#message-input", "a draft").await.unwrap();
+    say(&bob, "are you there?").await;
+    hear(&bob, "are you there?").await;
+    cable.plug();
+    state(&alice, "connected").await;
+    for text in ["one", "two", "are you there?"] {
+        hear(&alice, text).await;
+        hear(&bob, text).await;
+    }
+    field_holds(&alice, "a draft").await;
+    let notices =
+        "[...document.querySelectorAll('.message[data-kind=system]')].map((item) => item.innerText).join()";
+    assert_eq!(bob.eval::<String>(notices).await.unwrap(), "Bob joined,Alice joined");
+    assert_eq!(alice.eval::<String>(notices).await.unwrap(), "Alice joined");
 }

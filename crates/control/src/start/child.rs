@@ -146,7 +146,7 @@ fn command(daemon: &Daemon) -> Command {
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         command.env_remove(name);
     }
-    command.envs(daemon.variable.clone());
+    command.envs(daemon.variables.iter().cloned());
     // Ctrl-C in a terminal reaches the whole process group; the children are told to end one after the other.
     #[cfg(unix)]
     command.process_group(0);

@@ -15,8 +15,8 @@ pub(super) struct Daemon {
     pub(super) colour: u8,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
-    /// A variable that its environment has beside the tool's own.
-    pub(super) variable: Option<(String, &'static str)>,
+    /// Variables that its environment has beside the tool's own.
+    pub(super) variables: Vec<(String, &'static str)>,
     pub(super) log_format: LogFormat,
     pub(super) on_reload: OnReload,
 }

@@ -119,15 +119,18 @@ impl StartFlags {
     /// Returns the page to open in a browser, in the repository or as a package installs it. It belongs to the chat: where
     /// something else runs, there is none.
     pub(super) fn page(&self) -> Option<&'static Path> {
-        let is_built_in = self.businessworker.is_none() && !self.no_worker;
-        if !is_built_in || !self.chat_runs() {
+        if !self.has_chat() {
             return None;
         }
         let pages = ["examples/client.html", "/usr/share/gatewayworker/client.html"].map(Path::new);
         pages.into_iter().find(|page| page.is_file())
     }
 
-    fn chat_runs(&self) -> bool {
+    /// Whether the chat that this tool has built in runs.
+    pub(super) fn has_chat(&self) -> bool {
+        if self.businessworker.is_some() || self.no_worker {
+            return false;
+        }
         let file = self.config_of("businessworker").ok().flatten();
         self.runs_chat.is_none_or(|runs_chat| runs_chat(file.as_deref()))
     }

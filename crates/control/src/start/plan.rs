@@ -15,6 +15,9 @@ use crate::console::{conclude, print, print_error, print_warning};
 
 /// The name of the daemon that is left out with `--no-worker`.
 pub(super) const WORKER: &str = "businessworker";
+const GATEWAY: &str = "gateway";
+/// Whether clients of the gateway may come back after a cut.
+const RESUME: &str = "GATEWAYWORKER_GATEWAY_RESUME";
 
 /// Returns the daemons in the order in which they start: the register first, as the others look for it, and try
 /// again only after a while.
@@ -51,9 +54,16 @@ pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
         // The files say it otherwise. Programs of an older version do not know the flag, and pass over the variable.
         let variable = format!("GATEWAYWORKER_{}_METRICS_LISTEN", name.to_uppercase());
         let is_set = configs.is_some() || std::env::var_os(&variable).is_some();
-        let variable = (!is_set).then_some((variable, metrics));
+        let mut variables = Vec::new();
+        if !is_set {
+            variables.push((variable, metrics));
+        }
+        // The chat's page keeps its clients over cuts. Other clients see no difference.
+        if name == GATEWAY && flags.has_chat() && std::env::var_os(RESUME).is_none() {
+            variables.push((RESUME.into(), "true"));
+        }
         let log_format = flags.log_format();
-        Daemon { name, colour, program, arguments, variable, log_format, on_reload }
+        Daemon { name, colour, program, arguments, variables, log_format, on_reload }
     };
     let mut daemons =
         vec![daemon("register", 36, flags.register.as_ref(), "127.0.0.1:9601", OnReload::Nothing)];
@@ -61,7 +71,7 @@ pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
         let own = flags.businessworker.as_ref();
         daemons.push(daemon(WORKER, 35, own, "127.0.0.1:9603", OnReload::Replace));
     }
-    daemons.push(daemon("gateway", 32, flags.gateway.as_ref(), "127.0.0.1:9602", OnReload::ReadFiles));
+    daemons.push(daemon(GATEWAY, 32, flags.gateway.as_ref(), "127.0.0.1:9602", OnReload::ReadFiles));
     Ok(daemons)
 }
 
@@ -103,13 +113,13 @@ pub(crate) fn check(flags: &StartFlags) -> anyhow::Result<Vec<String>> {
 
 /// Asks a daemon whether its configuration is valid; returns the problem, if there is one.
 fn check_daemon(daemon: &Daemon) -> Option<String> {
-    let Daemon { name, program, arguments, variable, .. } = daemon;
+    let Daemon { name, program, arguments, variables, .. } = daemon;
     let mut check = Command::new(program);
     check
         .args(arguments)
         .args(["--check-config", "--log-format", "text"])
         .stdin(Stdio::null())
-        .envs(variable.clone());
+        .envs(variables.iter().cloned());
     let output = match check.output() {
         Ok(output) => output,
         Err(error) => return Some(format!("cannot start the {name} ({}): {error}", program.display())),
@@ -145,7 +155,7 @@ mod tests {
     fn without_files_each_daemon_shows_metrics_at_a_port_of_its_own() {
         // There is no ./config in the folder of this crate.
         let daemons = plan(&flags(&[])).unwrap();
-        let variables: Vec<_> = daemons.iter().filter_map(|daemon| daemon.variable.clone()).collect();
+        let variables = daemons.iter().map(|daemon| daemon.variables[0].clone()).collect::<Vec<_>>();
         let expected = [
             ("REGISTER", "127.0.0.1:9601"),
             ("BUSINESSWORKER", "127.0.0.1:9603"),
@@ -161,6 +171,16 @@ mod tests {
     fn without_a_worker_there_are_the_other_two() {
         let daemons = plan(&flags(&["--no-worker"])).unwrap();
         assert_eq!(daemons.iter().map(|daemon| daemon.name).collect::<Vec<_>>(), ["register", "gateway"]);
+    }
+
+    #[test]
+    fn the_gateway_of_the_chat_keeps_clients_over_cuts_and_that_of_others_as_its_file_says() {
+        let keeps = |arguments: &[&str]| {
+            let gateway = plan(&flags(arguments)).unwrap().pop().unwrap();
+            gateway.variables.contains(&(RESUME.to_owned(), "true"))
+        };
+        assert!(keeps(&[]));
+        assert!(!keeps(&["--no-worker"]) && !keeps(&["--businessworker", "/opt/my-worker"]));
     }
 
     #[test]
@@ -186,7 +206,7 @@ mod tests {
         assert!(daemons[1].arguments.is_empty(), "an application's own program has no subcommands");
         assert_eq!(daemons[1].on_reload, OnReload::Replace);
         let file = directory.path().join("gateway.toml").into_os_string();
-        assert_eq!(daemons[0].variable, None, "the files say where metrics are shown");
+        assert_eq!(daemons[0].variables, [], "the files say where metrics are shown");
         assert_eq!(daemons[2].program, Path::new("/opt/my-gateway"));
         assert_eq!(daemons[2].arguments, ["--config".into(), file]);
     }

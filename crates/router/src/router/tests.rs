@@ -85,6 +85,23 @@ async fn a_request_goes_to_its_handler_with_state_client_and_parameters() {
 }
 
 #[tokio::test]
+async fn an_answer_repeats_the_id_of_its_request_where_the_router_has_a_key_for_it() {
+    let with_ids = router().id_key("id");
+    for id in [json!(7), json!("seven")] {
+        let request = json!({"method": "index.index.index", "id": id}).to_string();
+        assert_eq!(asked(&with_ids, &request).await["id"], id);
+        assert_eq!(asked(&router(), &request).await.get("id"), None, "a parameter as any other");
+    }
+    let wrong = asked(&with_ids, r#"{"method":"none","id":7}"#).await;
+    assert_eq!((&wrong["status"], &wrong["id"]), (&json!(404), &json!(7)), "errors too");
+    for request in
+        [r#"{"method":"index.index.index"}"#, r#"{"method":"index.index.index","id":{}}"#, "rubbish"]
+    {
+        assert_eq!(asked(&with_ids, request).await.get("id"), None, "{request}");
+    }
+}
+
+#[tokio::test]
 async fn a_reply_may_have_words_and_an_event_of_its_own() {
     let answer = asked(&router(), r#"{"method":"index.index.index"}"#).await;
     assert_eq!(answer, json!({"status": 200, "info": "hello", "param": 7, "event": "greeted"}));

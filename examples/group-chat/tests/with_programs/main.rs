@@ -36,6 +36,7 @@ gatewayworker_tests::tests_with_programs! {
         page::many_messages_at_once_do_not_block_the_page,
         page::a_message_sent_while_the_newest_page_loads_is_shown,
         page::an_unanswered_message_is_sent_again_after_a_reconnect_and_stored_once,
+        page::a_pulled_cable_loses_no_message_and_the_member_stays_online,
         page::refused_messages_return_to_the_field_in_order_before_the_draft,
         page::messages_that_are_too_long_return_in_order_and_others_are_sent,
         page::the_page_speaks_the_language_of_its_user_and_no_other,

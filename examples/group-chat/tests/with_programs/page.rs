@@ -7,7 +7,7 @@ use crate::support::{Sqlite, here, settings, start};
 use gatewayworker_tests::browser::{self, Browser, Page};
 use gatewayworker_tests::languages::{LANGUAGES, foreign};
 use gatewayworker_tests::process::{free_port, send_signal};
-use gatewayworker_tests::{Application, Cluster, programs};
+use gatewayworker_tests::{Application, Cable, Cluster, ClusterBuilder, programs};
 use group_chat::Settings;
 use serde_json::json;
 use sqlx::Connection;
@@ -16,7 +16,16 @@ use tempfile::TempDir;
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn chat(database: &Sqlite) -> (Cluster, Application) {
-    let cluster = Cluster::builder().workers(0).start().await;
+    chat_on(Cluster::builder(), database).await
+}
+
+/// With clients that are kept over cuts, as `config/gateway.toml` has it.
+async fn keeping_chat(database: &Sqlite) -> (Cluster, Application) {
+    chat_on(Cluster::builder().gateway(|config| config.resume = true), database).await
+}
+
+async fn chat_on(cluster: ClusterBuilder, database: &Sqlite) -> (Cluster, Application) {
+    let cluster = cluster.workers(0).start().await;
     let application = start(&cluster, &Settings { burst: 100, ..settings(&database.url()) }).await;
     (cluster, application)
 }
@@ -74,7 +83,7 @@ async fn see_members(page: &Page, text: &str) {
 pub(crate) async fn two_members_talk_and_see_each_other_come_and_go() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
-    let (cluster, _chat) = chat(&database).await;
+    let (cluster, _chat) = keeping_chat(&database).await;
     let li_lei = join(&browser, &cluster, 2).await;
     see_members(&li_lei, "1 / 3 人在线").await;
     let han_meimei = join(&browser, &cluster, 3).await;
@@ -446,4 +455,38 @@ pub(crate) async fn behind_nginx_page_and_connection_come_over_tls() {
     hear(&other, "over TLS").await;
     say(&other, "你好").await;
     hear(&page, "你好").await;
+}
+
+pub(crate) async fn a_pulled_cable_loses_no_message_and_the_member_stays_online() {
+    let browser = browser::launch(&[]).await;
+    let database = Sqlite::new();
+    let (cluster, _chat) = keeping_chat(&database).await;
+    let cable = Cable::lay(cluster.listener(), 1).await;
+    let han_meimei = join(&browser, &cluster, 3).await;
+    let file = here("index.html").canonicalize().unwrap();
+    let url = format!("file://{}?url=ws://{}&thread=1&speaker=2", file.display(), cable.address);
+    let li_lei = browser.open_in("zh-CN", &url).await.unwrap();
+    come_in(&li_lei).await;
+    see_members(&han_meimei, "2 / 3 人在线").await;
+    // Every change of the list would be seen.
+    let watch = "window.lists = 0, new MutationObserver(() => lists++).observe(document.querySelector('#members-list'), \
+        { childList: true }), true";
+    han_meimei.eval::<bool>(watch).await.unwrap();
+    say(&li_lei, "before").await;
+    hear(&han_meimei, "before").await;
+    cable.pull();
+    state(&li_lei, "detached").await;
+    say(&li_lei, "one").await;
+    say(&li_lei, "two").await;
+    say(&han_meimei, "在吗").await;
+    li_lei.type_into("#message-input", "a draft").await.unwrap();
+    cable.plug();
+    state(&li_lei, "joined").await;
+    for text in ["one", "two", "在吗"] {
+        hear(&li_lei, text).await;
+        hear(&han_meimei, text).await;
+    }
+    li_lei.wait_for("outgoing.length === 0", LIMIT).await.unwrap();
+    let draft: String = li_lei.eval("document.querySelector('#message-input').value").await.unwrap();
+    assert_eq!((draft.as_str(), han_meimei.eval::<u32>("lists").await.unwrap()), ("a draft", 0));
 }

@@ -20,6 +20,7 @@ gatewayworker_tests::tests_with_programs! {
         page::the_page_speaks_the_language_of_its_user_and_no_other,
         page::the_page_takes_its_gateway_from_its_url_and_shows_it_without_secrets,
         page::the_page_reconnects_after_a_gateway_restart_and_keeps_the_draft,
+        page::a_pulled_cable_loses_no_comment_and_nobody_is_shown_coming_again,
         page::the_page_logs_in_again_after_a_backend_restart,
         page::the_page_stays_responsive_in_a_flood_of_comments,
         page::the_page_fits_a_phone_without_scrolling_sideways;

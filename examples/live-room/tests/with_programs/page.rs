@@ -5,9 +5,16 @@ use std::time::Duration;
 use crate::support::Site;
 use gatewayworker_tests::browser::{self, Browser, Page};
 use gatewayworker_tests::languages::{LANGUAGES, foreign};
+use gatewayworker_tests::{Cable, Cluster, eventually};
+use live_room::Settings;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// A site whose gateway keeps clients over cuts, as that of the demo does.
+async fn keeping() -> Site {
+    Site::with(Cluster::builder().gateway(|config| config.resume = true), Settings::default()).await
+}
 
 async fn enter(browser: &Browser, site: &Site, way: &str, name: &str) -> Page {
     enter_in(browser, site, "zh-CN", way, name).await
@@ -15,7 +22,10 @@ async fn enter(browser: &Browser, site: &Site, way: &str, name: &str) -> Page {
 
 async fn enter_in(browser: &Browser, site: &Site, language: &str, way: &str, name: &str) -> Page {
     let url = format!("http://{}/?way={way}", site.backend);
-    let page = browser.open_in(language, &url).await.expect("the page opens");
+    come_in(browser.open_in(language, &url).await.expect("the page opens"), name).await
+}
+
+async fn come_in(page: Page, name: &str) -> Page {
     page.wait_for("document.querySelectorAll('#room-id option').length === 2", LIMIT).await.unwrap();
     page.type_into("#user-name", name).await.unwrap();
     page.click("#login-btn").await.unwrap();
@@ -54,7 +64,7 @@ async fn shows(page: &Page, selector: &str, text: &str) {
 
 pub(crate) async fn two_users_talk_through_the_backend() {
     let browser = browser::launch(&[]).await;
-    let site = Site::start().await;
+    let site = keeping().await;
     let alice = enter(&browser, &site, "http", "小明").await;
     let bob = enter(&browser, &site, "http", "Bob").await;
     say(&alice, "大家好").await;
@@ -81,7 +91,7 @@ pub(crate) async fn two_users_talk_through_the_backend() {
 
 pub(crate) async fn two_users_talk_over_the_socket() {
     let browser = browser::launch(&[]).await;
-    let site = Site::start().await;
+    let site = keeping().await;
     let alice = enter(&browser, &site, "socket", "小明").await;
     let bob = enter(&browser, &site, "socket", "Bob").await;
     shows(&alice, ".comment[data-kind=join]:last-child", "Bob 进入了直播间").await;
@@ -332,5 +342,42 @@ pub(crate) async fn the_page_fits_a_phone_without_scrolling_sideways() {
             .unwrap();
         assert!(top >= 0.0 && bottom <= 740.0 && bottom > top, "{id}: {top} to {bottom}");
         assert!(right <= 360.0, "{id}: to {right}");
+    }
+}
+
+pub(crate) async fn a_pulled_cable_loses_no_comment_and_nobody_is_shown_coming_again() {
+    let browser = browser::launch(&[]).await;
+    let site =
+        Site::with(Cluster::builder().gateway(|config| config.resume = true), Settings::default()).await;
+    for way in ["socket", "http"] {
+        let cable = Cable::lay(site.cluster.listener(), 1).await;
+        let bob = enter(&browser, &site, way, "Bob").await;
+        let url = format!("http://{}/?way={way}&url=ws://{}", site.backend, cable.address);
+        let alice = come_in(browser.open_in("zh-CN", &url).await.unwrap(), "Alice").await;
+        say(&alice, "before").await;
+        hear(&bob, "before").await;
+        cable.pull();
+        state(&alice, "detached").await;
+        say(&alice, "one").await;
+        say(&alice, "two").await;
+        say(&bob, "are you there?").await;
+        alice.type_into("#content", "a draft").await.unwrap();
+        cable.plug();
+        state(&alice, "connected").await;
+        for text in ["one", "two", "are you there?"] {
+            hear(&alice, text).await;
+            hear(&bob, text).await;
+        }
+        assert_eq!(
+            alice.eval::<String>("document.querySelector('#content').value").await.unwrap(),
+            "a draft"
+        );
+        let came = "[...document.querySelectorAll('.comment[data-kind=join]')].filter((item) => item.innerText.includes('Alice')).length";
+        assert_eq!(bob.eval::<usize>(came).await.unwrap(), 1, "{way}");
+        shows(&bob, "#people", "2").await;
+        alice.close().await.unwrap();
+        bob.close().await.unwrap();
+        let api = gatewayworker::Gateway::builder([site.cluster.register.to_string()]).connect();
+        eventually("both have left", async || api.client_count().await.unwrap() == 0).await;
     }
 }

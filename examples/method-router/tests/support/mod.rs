@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gatewayworker_tests::{
-    Application, Cluster, WsClient, eventually,
+    Application, Cluster, ClusterBuilder, WsClient, eventually,
     process::{free_port, send_signal},
 };
 use method_router::App;
@@ -41,12 +41,17 @@ impl Live {
     }
 
     pub async fn with(settings: &Settings) -> Self {
-        let cluster = Cluster::builder()
-            .workers(0)
-            // Silence is somebody else's test.
-            .gateway(|config| config.ping_interval = 0.0)
-            .start()
-            .await;
+        Self::on(Cluster::builder(), settings).await
+    }
+
+    /// Such a cluster that keeps its clients over cuts.
+    pub async fn keeping(settings: &Settings) -> Self {
+        Self::on(Cluster::builder().gateway(|config| config.resume = true), settings).await
+    }
+
+    async fn on(cluster: ClusterBuilder, settings: &Settings) -> Self {
+        // Silence is somebody else's test.
+        let cluster = cluster.workers(0).gateway(|config| config.ping_interval = 0.0).start().await;
         let worker = Some(cluster.start_application(App::new(settings).unwrap()));
         Self { cluster, worker }
     }

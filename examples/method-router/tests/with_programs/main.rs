@@ -14,6 +14,7 @@ gatewayworker_tests::tests_with_programs! {
         page::many_messages_at_once_do_not_block_the_page,
         page::requests_can_be_written_by_hand_and_their_answers_are_shown,
         page::a_refused_user_reads_the_reason_on_the_page,
+        page::a_pulled_cable_loses_no_message_and_nobody_is_shown_leaving,
         page::refused_messages_return_to_the_field_in_order_before_the_draft,
         page::a_message_typed_while_disconnected_keeps_its_lines,
         page::the_page_speaks_the_language_of_its_user_and_no_other,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{KEY, Live, RedisServer, auth, now, settings, ticket};
+use gatewayworker_tests::Cable;
 use gatewayworker_tests::browser::{self, Browser, Page};
 use gatewayworker_tests::languages::{LANGUAGES, foreign};
 use method_router::App;
@@ -70,7 +71,7 @@ async fn phone(page: &Page) {
 
 pub(crate) async fn two_users_talk_and_a_wall_shows_it() {
     let browser = browser::launch(&[]).await;
-    let live = Live::start().await;
+    let live = Live::keeping(&settings()).await;
     let wall = come(&browser, &live, "0", Wall).await;
     let alice = come(&browser, &live, "1", WechatUser).await;
     let bob = come(&browser, &live, "2", WechatUser).await;
@@ -330,4 +331,35 @@ pub(crate) async fn a_message_over_the_rate_stays_in_the_field() {
         page.eval::<bool>("document.querySelector('#text').value === ''").await.unwrap()
     })
     .await;
+}
+
+pub(crate) async fn a_pulled_cable_loses_no_message_and_nobody_is_shown_leaving() {
+    let browser = browser::launch(&[]).await;
+    let live = Live::keeping(&settings()).await;
+    let cable = Cable::lay(live.listener(), 1).await;
+    let bob = come(&browser, &live, "2", WechatUser).await;
+    let query = format!("url=ws://{}#auth={}", cable.address, auth("1", WechatUser));
+    let alice = browser.open_in("zh-CN", &url(&query)).await.unwrap();
+    state(&alice, "connected").await;
+    say(&alice, "before").await;
+    text(&bob, "#messages", "before").await;
+    cable.pull();
+    state(&alice, "detached").await;
+    for words in ["one", "two"] {
+        alice.type_into("#text", words).await.unwrap();
+        alice.press_enter().await.unwrap();
+    }
+    say(&bob, "在吗").await;
+    alice.type_into("#text", "a draft").await.unwrap();
+    cable.plug();
+    state(&alice, "connected").await;
+    wait(&alice, "unanswered.length === 0").await;
+    for page in [&alice, &bob] {
+        let said = "[...document.querySelectorAll('.message .content')].map((item) => item.textContent).sort().join() \
+            === 'before,one,two,在吗'";
+        wait(page, said).await;
+    }
+    assert_eq!(alice.eval::<String>("document.querySelector('#text').value").await.unwrap(), "a draft");
+    let notices = "[...document.querySelectorAll('.notice')].map((item) => item.textContent).join()";
+    assert!(bob.eval::<String>(notices).await.unwrap().ends_with("用户1 来了"), "and nothing after that");
 }

@@ -20,7 +20,7 @@ fn daemon(name: &'static str, script: &str) -> Daemon {
         colour: 0,
         program: "/bin/sh".into(),
         arguments,
-        variable: None,
+        variables: vec![],
         log_format: LogFormat::Text,
         on_reload,
     }

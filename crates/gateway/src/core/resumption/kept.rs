@@ -9,9 +9,6 @@ use bytes::Bytes;
 
 use super::super::outbox::OVERHEAD;
 
-/// A client without unacknowledged messages has room for no more frames than this.
-const ROOM: usize = 4;
-
 /// Messages to one client, numbered from 1.
 #[derive(Debug, Default)]
 pub(in crate::core) struct Kept {
@@ -66,7 +63,8 @@ impl Kept {
             return Err(NeverSent);
         }
         while self.before < to && self.forget_oldest() {}
-        if self.frames.is_empty() && self.frames.capacity() > ROOM {
+        if self.frames.is_empty() {
+            // Acknowledgements are rare: an idle client needs no room.
             self.frames = VecDeque::new();
         }
         Ok(())

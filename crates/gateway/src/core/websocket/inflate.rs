@@ -20,6 +20,10 @@ const WINDOW: usize = 32 * 1024;
 /// The room for output that a message begins with, in bytes, for each byte of input.
 const FIRST_ROOM: usize = 4;
 
+/// How many DEFLATE streams a message may consist of. To begin one costs as much as kilobytes of output, as what it may refer to is
+/// copied, and a client needs 2 bytes for it.
+const MAX_STREAMS: usize = 64;
+
 thread_local! {
     /// The decompressor of the shard, from the first compressed message on. It is reset before each message.
     static DECOMPRESSOR: RefCell<Option<Decompress>> = const { RefCell::new(None) };
@@ -35,13 +39,13 @@ pub(super) fn max_compressed_len(limit: usize) -> usize {
 /// then it takes no more memory than its client has sent.
 ///
 /// # Errors
-/// When the message would have more than `limit` bytes, or is not DEFLATE. Never more than `limit` and one byte are
+/// When the message would have more than `limit` bytes, consists of too many streams, or is not DEFLATE. Never more than `limit` and one byte are
 /// allocated for it.
 pub(crate) fn inflate(message: &[u8], before: &[u8], limit: usize) -> Result<Vec<u8>, WebSocketError> {
     DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = kept.get_or_insert_with(|| Decompress::new(false));
         let out = Vec::new();
-        let mut inflation = Inflation { decompressor, before, out, limit, is_within: false };
+        let mut inflation = Inflation { decompressor, before, out, limit, streams: 0, is_within: false };
         inflation.start()?;
         inflation.feed(message)?;
         inflation.finish()?;
@@ -66,6 +70,8 @@ struct Inflation<'d> {
     before: &'d [u8],
     out: Vec<u8>,
     limit: usize,
+    /// How many DEFLATE streams have begun.
+    streams: usize,
     /// Input has come since the last DEFLATE stream ended.
     is_within: bool,
 }
@@ -74,6 +80,10 @@ impl Inflation<'_> {
     /// Begins a DEFLATE stream. It may refer to the output of those before it in the same message (section 7.2.3.4), and
     /// to `before`.
     fn start(&mut self) -> Result<(), WebSocketError> {
+        self.streams += 1;
+        if self.streams > MAX_STREAMS {
+            return Err(WebSocketError::TooLarge);
+        }
         self.decompressor.reset(false);
         for history in [self.before, &self.out] {
             let last = &history[history.len().saturating_sub(WINDOW)..];
@@ -220,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_very_many_streams_is_refused() {
+        // The shortest one there is: a last block without output.
+        let empty = [0x03, 0x00];
+        let message = |streams: usize| [&LAST_BLOCK[..7], &empty.repeat(streams - 1)].concat();
+        assert_eq!(inflate(&message(MAX_STREAMS), b"", 5).unwrap(), b"Hello");
+        assert_eq!(inflate(&message(MAX_STREAMS + 1), b"", 5), Err(WebSocketError::TooLarge));
+        assert_eq!(inflate(&message(4 << 20), b"", 8 << 20), Err(WebSocketError::TooLarge));
+    }
+
+    #[test]
     fn a_history_has_the_last_window_and_no_more_memory() {
         let (mut history, mut all) = (History::new(), Vec::new());
         for len in [0, 5, 20_000, 20_000, 100_000, 1, WINDOW, 7] {
@@ -242,6 +262,7 @@ mod tests {
                 before: b"",
                 out: Vec::new(),
                 limit,
+                streams: 0,
                 is_within: false,
             };
             assert_eq!(inflation.feed(&bomb), Err(WebSocketError::TooLarge));

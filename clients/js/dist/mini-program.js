@@ -1,0 +1,36 @@
+// WeChat mini programs and uni-app: their sockets as the library wants them.
+/**
+ * The options that a mini program needs: `connect(url, { ...miniProgram(wx) })`, or `uni`.
+ *
+ * The platform has to tell the subprotocol (the headers of `onOpen`); where it does not, there is no `gw.1`.
+ */
+export const miniProgram = (api) => ({
+    socket(url, protocols) {
+        const task = api.connectSocket({
+            url,
+            ...(protocols.length && { protocols }),
+            // uni-app returns a task only with one of these.
+            complete() { },
+            fail: () => ended({}),
+        });
+        const socket = {
+            onopen: null, onmessage: null, onclose: null, onerror: null,
+            send: (data) => task.send({ data }),
+            close: (code = 1000, reason = "") => task.close({ code, reason }),
+        };
+        const ended = (about) => socket.onclose?.(about);
+        task.onOpen(({ header } = {}) => {
+            const name = Object.keys(header || {}).find((name) => /^sec-websocket-protocol$/i.test(name));
+            socket.protocol = name ? header[name] : protocols.length ? undefined : "";
+            socket.onopen?.({});
+        });
+        task.onMessage((message) => socket.onmessage?.(message));
+        task.onClose(ended);
+        task.onError(() => ended({}));
+        return socket;
+    },
+    onWake(wake) {
+        api.onAppShow?.(wake);
+        api.onNetworkStatusChange?.(({ isConnected }) => isConnected && wake());
+    },
+});
