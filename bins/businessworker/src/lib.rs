@@ -18,7 +18,7 @@ use gatewayworker_webhook::HttpEvents;
 pub fn run(cli: Cli) -> ExitCode {
     businessworker::run(cli, async |start: Start| {
         let application = Stock::new(&start)?;
-        Ok(ClientCalls::new(start.client_calls, application))
+        Ok(ClientCalls::from_start(&start, application))
     })
 }
 

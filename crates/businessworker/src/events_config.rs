@@ -10,6 +10,8 @@ use gatewayworker_protocol::SecretKey;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
+use crate::use_mark::UseMark;
+
 /// The shortest secret.
 const MIN_SECRET_LEN: usize = 16;
 
@@ -151,6 +153,9 @@ pub struct EventsConfig {
     pub max_calls: usize,
     /// The pause before an event is sent again, in milliseconds; 200 by default. It doubles each time, up to 5 seconds.
     pub retry_delay_ms: u64,
+    /// Whether anything sends events as this says.
+    #[serde(skip)]
+    pub(crate) used: UseMark,
 }
 
 impl Default for EventsConfig {
@@ -168,6 +173,7 @@ impl Default for EventsConfig {
             max_response_bytes: 1024 * 1024,
             max_calls: 100,
             retry_delay_ms: 200,
+            used: UseMark::default(),
         }
     }
 }
@@ -216,6 +222,12 @@ impl EventsConfig {
     /// Whether events are sent over HTTP.
     pub fn is_on(&self) -> bool {
         !self.url.is_empty()
+    }
+
+    /// Notes that the application sends events as these settings say. A worker warns at its start where a URL is set and
+    /// nothing has noted this, for any clone of its settings. `HttpEvents` of `gatewayworker-webhook` does.
+    pub fn mark_used(&self) {
+        self.used.set();
     }
 
     /// Checks what the types cannot.

@@ -84,6 +84,7 @@ mod session_retries;
 mod spans;
 mod stats;
 mod timings;
+mod use_mark;
 mod version;
 
 pub use client::Client;

@@ -13,6 +13,7 @@ use gatewayworker_daemon::{Runtime, Warnings};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::serve::{ServeOptions, serve};
 #[cfg(feature = "otel")]
@@ -36,6 +37,8 @@ pub struct Start<A = NoSettings> {
     pub events: EventsConfig,
     /// The table `[client_calls]`, for an application that wraps its handlers in [`ClientCalls`](crate::ClientCalls).
     pub client_calls: ClientCallsConfig,
+    /// Whether the metrics are shown: `metrics_listen` is set.
+    pub(crate) shows_metrics: bool,
     /// Cancelled when the worker was asked to stop. Handlers go on for `shutdown_timeout_ms` after that.
     pub shutdown: CancellationToken,
 }
@@ -81,12 +84,14 @@ where
                 problems: problems.clone(),
                 events: config.events.clone(),
                 client_calls: config.client_calls.clone(),
+                shows_metrics: config.metrics_listen.is_some(),
                 shutdown: shutdown.clone(),
             };
             let events = tokio::select! {
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
                 () = shutdown.cancelled() => return Ok(()),
             };
+            unused_tables(&config).for_each(|warning| warn!("{warning}"));
             let http = gatewayworker_http::bind(&config.http, &operator.listeners).await?;
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
             let metrics_listener =
@@ -122,6 +127,19 @@ where
             Ok(serve(config, events, options).await?)
         },
     )
+}
+
+/// Returns a sentence for each table that is set and that the application, which is made, does not follow.
+fn unused_tables(config: &Config) -> impl Iterator<Item = &'static str> {
+    let events = (config.events.is_on() && !config.events.used.is_set()).then_some(
+        "events.url: is without effect, as this application handles events itself: return HttpEvents \
+         (gatewayworker-webhook) from it, or remove the table [events]",
+    );
+    let calls = (config.client_calls.is_on() && !config.client_calls.used.is_set()).then_some(
+        "client_calls: is without effect, as this application does not answer calls of clients: wrap its handlers in \
+         ClientCalls, or remove the table [client_calls]",
+    );
+    events.into_iter().chain(calls)
 }
 
 /// Serves the page for operators, until `end` is cancelled or what is returned is dropped.

@@ -85,6 +85,7 @@ impl HttpEvents {
     /// # Errors
     /// When a setting cannot work, or a URL is `https` and there are no certificates to trust.
     pub fn new(config: &EventsConfig, shutdown: CancellationToken) -> std::result::Result<Self, SetupError> {
+        config.mark_used();
         config.validate()?;
         if !config.is_on() {
             return Err(SetupError::NoUrl);

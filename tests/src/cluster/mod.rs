@@ -206,14 +206,15 @@ impl Cluster {
         });
         let address = http.as_ref().map(|listener| listener.local_addr().expect("it is bound"));
         let (metrics_socket, metrics) = metrics_listener(self.settings.metrics);
-        let daemon = self.worker_with(http, metrics_socket, events.clone());
+        let daemon = self.worker_with(http, metrics_socket, worker::Metrics::default(), events.clone());
         self.workers.push(WorkerDaemon { events, http: address, metrics, daemon });
     }
 
     fn worker_with(
         &self,
         http: Option<TcpListener>,
-        metrics: Option<TcpListener>,
+        metrics_listener: Option<TcpListener>,
+        metrics: worker::Metrics,
         events: impl Events,
     ) -> Daemon {
         let config = self.settings.worker.clone();
@@ -221,15 +222,28 @@ impl Cluster {
             .with_register_address([self.register.to_string()])
             .with_secret_key(SecretKey::new(&*self.settings.secret_key));
         Daemon::start(|shutdown| async move {
-            let options =
-                worker::ServeOptions::new(shutdown).with_http_listener(http).with_metrics_listener(metrics);
+            let options = worker::ServeOptions::new(shutdown)
+                .with_http_listener(http)
+                .with_metrics_listener(metrics_listener)
+                .with_metrics(metrics);
             worker::serve(config, events, options).await.expect("the worker runs");
         })
     }
 
     /// Starts a worker that runs an application until the returned value is dropped.
     pub fn start_application(&self, events: impl Events) -> Application {
-        Application { daemon: self.worker_with(None, None, events) }
+        Application { daemon: self.worker_with(None, None, worker::Metrics::default(), events) }
+    }
+
+    /// Starts a worker that runs an application with these metrics. Returns where it shows them, too.
+    pub fn start_application_with_metrics(
+        &self,
+        events: impl Events,
+        metrics: worker::Metrics,
+    ) -> (Application, SocketAddr) {
+        let (listener, address) = metrics_listener(true);
+        let daemon = self.worker_with(None, listener, metrics, events);
+        (Application { daemon }, address.expect("it is wanted"))
     }
 
     /// Broadcasts large messages, which `reader` reads, until a client is closed. Returns that client, a slow

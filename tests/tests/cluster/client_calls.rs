@@ -1,7 +1,8 @@
 //! Calls of clients, by real gateways and workers: groups without an application.
 
-use gatewayworker::businessworker::{ClientCalls, ClientCallsConfig, unknown_call};
+use gatewayworker::businessworker::{ClientCalls, ClientCallsConfig, Metrics, unknown_call};
 use gatewayworker::{Admission, Client, Events, Handshake, Result};
+use gatewayworker_tests::metrics::{Scrape, assert_moves};
 use gatewayworker_tests::{Cluster, WsClient};
 use serde_json::{Value, json};
 
@@ -162,4 +163,29 @@ async fn without_settings_a_call_is_a_message_like_any_other() {
     let mut client = connect(&cluster, 0, "").await;
     let answer = refused(&mut client, json!({"gw": "join", "group": "room-1"})).await;
     assert_eq!(answer, "unknown-call", "the application has it");
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_their_answer() {
+    let cluster = Cluster::builder().workers(0).start().await;
+    let metrics = Metrics::default();
+    let calls = ClientCalls::new(config(|config| config.max_groups = 1), Uids).with_metrics(&metrics);
+    let (_worker, daemon) = cluster.start_application_with_metrics(calls, metrics);
+    let mut client = connect(&cluster, 0, "uid=ann").await;
+    for (what, name, result) in [
+        (json!({"gw": "join", "group": "room-1"}), "join", "ok"),
+        (json!({"gw": "join", "group": "room-2"}), "join", "too-many"),
+        (json!({"gw": "join", "group": "lobby"}), "join", "forbidden"),
+        (json!({"gw": "presence", "group": "room-1"}), "presence", "ok"),
+        (json!({"gw": "publish", "group": "room-2", "message": 1}), "publish", "not-a-member"),
+        (json!({"gw": "leave", "group": "room-1"}), "leave", "ok"),
+        (json!({"gw": "dance"}), "error", "unknown-call"),
+    ] {
+        let counter = format!("gatewayworker_client_calls_total{{call=\"{name}\",result=\"{result}\"}}");
+        assert_moves(daemon, &[(&counter, 1.0)], async || call(&mut client, what).await).await;
+    }
+    // A message that is no call is the application's.
+    client.send("hello").await;
+    assert_eq!(client.json().await["error"], "unknown-call");
+    assert_eq!(Scrape::of(daemon).await.sum("gatewayworker_client_calls_total"), 7.0);
 }

@@ -9,6 +9,7 @@ mod admission;
 mod api;
 mod bad_input;
 mod client_calls;
+mod client_calls_flood;
 mod close_frame;
 mod closing;
 #[cfg(unix)]
@@ -16,6 +17,7 @@ mod descriptors;
 mod event_context;
 mod events_over_http;
 mod events_over_http_failures;
+mod events_over_http_twice;
 mod heartbeat;
 mod http_limits;
 mod http_openapi;

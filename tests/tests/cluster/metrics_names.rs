@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gatewayworker_businessworker::prometheus_client::encoding::text::encode_registry;
-use gatewayworker_businessworker::{CancellationToken, EventsConfig, Metrics, Problems};
+use gatewayworker_businessworker::{
+    CancellationToken, ClientCalls, ClientCallsConfig, Events, EventsConfig, Metrics, Problems,
+};
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_tests::metrics::Scrape;
 use gatewayworker_tests::tls::Certificate;
@@ -20,6 +22,20 @@ fn families_of_events() -> BTreeMap<String, String> {
     let (metrics, problems) = (Metrics::default(), Problems::default());
     let config = EventsConfig::new("http://127.0.0.1:1/", SecretKey::default());
     HttpEvents::new(&config, CancellationToken::new()).unwrap().register(&metrics, &problems);
+    families_of(&metrics)
+}
+
+/// Those of calls of clients.
+fn families_of_calls() -> BTreeMap<String, String> {
+    struct Nothing;
+    impl Events for Nothing {}
+    let metrics = Metrics::default();
+    let _calls = ClientCalls::new(ClientCallsConfig::default(), Nothing).with_metrics(&metrics);
+    families_of(&metrics)
+}
+
+/// The names of an application's metrics, with their types.
+fn families_of(metrics: &Metrics) -> BTreeMap<String, String> {
     let mut text = String::new();
     metrics.with_registry(|registry| encode_registry(&mut text, registry)).unwrap();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -32,7 +48,7 @@ fn families_of_events() -> BTreeMap<String, String> {
 }
 
 /// The names of all metrics of each daemon, with their types.
-async fn families() -> [(&'static str, BTreeMap<String, String>); 4] {
+async fn families() -> [(&'static str, BTreeMap<String, String>); 5] {
     let certificate = Certificate::default();
     let listen = "[[listen]]\nurl = 'websocket://127.0.0.1:0'\n".to_owned();
     let cluster = Cluster::builder().listen(&(listen + &certificate.listener("wss://127.0.0.1:0")));
@@ -52,8 +68,8 @@ async fn families() -> [(&'static str, BTreeMap<String, String>); 4] {
         let families = Scrape::of(daemon).await.families();
         all.push((name, families.into_iter().map(|(name, (kind, _))| (name, kind)).collect()));
     }
-    all.push(("events", families_of_events()));
-    all.try_into().expect("three daemons, and one with events over HTTP")
+    all.extend([("events", families_of_events()), ("calls", families_of_calls())]);
+    all.try_into().expect("three daemons, one with events over HTTP, and one with calls of clients")
 }
 
 /// The metrics in the guide's table for a daemon, with their types: below the line that begins with its name.
@@ -71,10 +87,11 @@ async fn the_guide_has_exactly_the_metrics_that_exist() {
             "register" => "The register",
             "gateway" => "A gateway",
             "worker" => "A worker",
+            "calls" => "A worker that answers [calls of clients](no-code.md) has this, too",
             _ => "A worker that sends [events over HTTP](events-over-http.md) has these, too",
         };
         let mut guide = match daemon {
-            "events" => BTreeMap::new(),
+            "events" | "calls" => BTreeMap::new(),
             _ => of_guide("All daemons"),
         };
         guide.extend(of_guide(heading));

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::use_mark::UseMark;
+
 /// The flags, which serialize as the keys of the table `[client_calls]`; what is not set is left to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
 // The flags that contain these are called Flags, too, and clap takes each name once.
@@ -77,6 +79,9 @@ pub struct ClientCallsConfig {
     pub max_name_bytes: usize,
     /// The longest message that is published, in bytes; 16384 by default.
     pub max_message_bytes: usize,
+    /// Whether anything answers calls as this says.
+    #[serde(skip)]
+    pub(crate) used: UseMark,
 }
 
 impl Default for ClientCallsConfig {
@@ -89,6 +94,7 @@ impl Default for ClientCallsConfig {
             max_groups: 100,
             max_name_bytes: 128,
             max_message_bytes: 16_384,
+            used: UseMark::default(),
         }
     }
 }
@@ -106,6 +112,12 @@ pub enum ClientCallsConfigError {
 }
 
 impl ClientCallsConfig {
+    /// Notes that the application answers calls as these settings say. A worker warns at its start where they allow calls and
+    /// nothing has noted this, for any clone of its settings. [`ClientCalls`](super::ClientCalls) does.
+    pub fn mark_used(&self) {
+        self.used.set();
+    }
+
     /// Returns whether clients may call anything.
     pub fn is_on(&self) -> bool {
         self.from_token || self.patterns().iter().any(|(_, patterns)| !patterns.is_empty())

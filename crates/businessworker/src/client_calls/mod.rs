@@ -8,13 +8,14 @@
 //! - `rules`: whether the call is allowed, by the settings, the client's token, and what its gateway knows of it,
 //! - this file: does it.
 //!
-//! `config` has the settings. `vocabulary` and `rules` are plain data. How many calls a client may make in a second is
+//! `config` has the settings, and `counts` counts the answers. `vocabulary` and `rules` are plain data. How many calls a client may make in a second is
 //! for its gateway to limit.
 //!
 //! It is a module of the worker, and no crate of its own: the worker's configuration contains its settings, and it needs
 //! nothing that the worker does not need.
 
 mod config;
+mod counts;
 mod rules;
 mod vocabulary;
 
@@ -23,8 +24,9 @@ use gatewayworker_client::{Column, Gateway, OutMessage, Where};
 use gatewayworker_protocol::{CloseReason, EventContext};
 use tracing::debug;
 
-use crate::{Admission, Client, Events, Handshake, Message, Result};
+use crate::{Admission, Client, Events, Handshake, Message, Metrics, Result, Start};
 pub use config::{ClientCallsConfig, ClientCallsConfigError, ClientCallsFlags};
+use counts::CallCounts;
 use rules::{Patterns, Ruling};
 use vocabulary::{Answer, Call, Present, Published, Refusal, Verb};
 
@@ -38,13 +40,34 @@ const TOKEN_KEY: &str = "client_calls";
 pub struct ClientCalls<E> {
     config: ClientCallsConfig,
     is_on: bool,
+    /// Where the metrics are shown.
+    counts: Option<CallCounts>,
     inner: E,
 }
 
 impl<E: Events> ClientCalls<E> {
     /// Wraps the handlers of an application; `config` is what clients may do.
     pub fn new(config: ClientCallsConfig, inner: E) -> Self {
-        Self { is_on: config.is_on(), config, inner }
+        config.mark_used();
+        Self { is_on: config.is_on(), config, counts: None, inner }
+    }
+
+    /// Wraps the handlers of an application as the table `[client_calls]` says, and counts calls where the worker has a
+    /// `metrics_listen`: for the factory that [`main`](crate::main) is given.
+    pub fn from_start<A>(start: &Start<A>, inner: E) -> Self {
+        let calls = Self::new(start.client_calls.clone(), inner);
+        match start.shows_metrics {
+            true => calls.with_metrics(&start.metrics),
+            false => calls,
+        }
+    }
+
+    /// Returns the handlers, which count calls from now on and show them in `metrics`.
+    #[must_use = "the handlers that count are what is returned"]
+    pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
+        let counts = self.counts.get_or_insert_default().clone();
+        metrics.with_registry(|registry| registry.register_collector(Box::new(counts)));
+        self
     }
 
     async fn answer(&self, client: &Client, message: &[u8]) -> Result {
@@ -59,6 +82,9 @@ impl<E: Events> ClientCalls<E> {
             debug!(client = %client.id(), call = answer.name(), error = refusal, "a call of a client was refused");
         }
         client.send(OutMessage::json(&answer)?).await?;
+        if let Some(counts) = &self.counts {
+            counts.count(&answer);
+        }
         Ok(())
     }
 
@@ -166,4 +192,21 @@ pub fn unknown_call() -> OutMessage {
     let unknown = Answer::refused("error", None, Refusal::UnknownCall);
     // It has a JSON form: strings only.
     OutMessage::json(&unknown).unwrap_or_else(|_| "".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Events for Nothing {}
+
+    #[test]
+    fn calls_are_counted_where_the_metrics_are_shown() {
+        for shows_metrics in [false, true] {
+            let start = Start::<()> { shows_metrics, ..Start::default() };
+            assert_eq!(ClientCalls::from_start(&start, Nothing).counts.is_some(), shows_metrics);
+        }
+    }
 }

@@ -39,7 +39,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::Join, Self::Leave, Self::Publish, Self::Presence];
+    pub(super) const ALL: [Self; 4] = [Self::Join, Self::Leave, Self::Publish, Self::Presence];
 
     pub(super) fn name(self) -> &'static str {
         match self {
