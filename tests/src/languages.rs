@@ -36,7 +36,7 @@ const FOREIGN: &str = r"(allowed) => {
     visit(document.body);
     const known = [...allowed].sort((a, b) => b.length - a.length);
     const bare = (text) => known.reduce((rest, word) => rest.replaceAll(word, ' '), text)
-        .replace(/wss?:\/\/[\w.:\/\[\]-]*|\b[0-9a-f]{20}\b/g, ' ');
+        .replace(/wss?:\/\/[\w.:\/\[\]-]*|\b[0-9a-f]{20}\b|#[0-9a-f]{6}\b/g, ' ');
     const wrong = document.documentElement.lang === 'en' ? /[\p{Script=Han}\u3000-\u303f\uff00-\uffef]/u : /\p{Script=Latin}{2,}/u;
     return texts.filter((text) => text && wrong.test(bare(text)));
 }";
