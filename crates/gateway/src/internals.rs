@@ -50,6 +50,7 @@ pub use crate::core::ports::{Connection, Directory, Ports, Transmit};
 pub use crate::core::questions::{AskShards, Gather, answer_with};
 pub use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
 pub use crate::core::reading::Reading;
+use crate::core::resumption::ResumePolicy;
 pub use crate::core::source::ClosesGivenUp;
 pub use crate::core::table::{Key, Table};
 pub use crate::core::token_bucket::Rate;
@@ -81,12 +82,31 @@ pub struct Said {
 /// # Panics
 /// When the shard's books do not agree.
 pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, compression: Compression) -> Said {
+    said_by(pieces, limit, compression, None)
+}
+
+/// The same of a client of `gw.1`, which has opened.
+///
+/// # Panics
+/// When the shard's books do not agree.
+pub fn said_over_cuts<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Said {
+    let policy = ResumePolicy { resume_ms: 60_000, resume_bytes: 64 * 1024, ping_ms: 25_000 };
+    said_by(pieces, limit, Compression::Off, Some(policy))
+}
+
+fn said_by<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    limit: usize,
+    compression: Compression,
+    resume: Option<ResumePolicy>,
+) -> Said {
     let (mut shard, workers) = testing::shard();
     let worker = workers.join("worker", usize::MAX, testing::OURS);
-    let policy = ListenerPolicy { max_message_bytes: limit, ..testing::policy() };
+    let policy = ListenerPolicy { max_message_bytes: limit, resume, ..testing::policy() };
     let mut inbox = Inbox::new(&policy, Vec::new());
     let connection = testing::MemoryConnection::new(policy);
-    let new = NewClient { compression, ..testing::new_client(1, &worker, connection.clone()) };
+    let resume = resume.map(|policy| (policy, [0; 16]));
+    let new = NewClient { compression, resume, ..testing::new_client(1, &worker, connection.clone()) };
     let key = shard.insert(new, 0);
     for piece in pieces {
         let mut piece = piece.to_vec();
@@ -382,6 +402,17 @@ mod tests {
         })
     }
 
+    /// A text of a client of `gw.1`; mostly a message or a good control message.
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            8 => "[a-z\u{1}]{0,20}",
+            2 => (0..3_u64).prop_map(|n| format!("\u{1}{{\"ack\":{n}}}")),
+            2 => Just("\u{1}{\"ping\":{}}".to_owned()),
+            1 => Just("\u{1}{\"later\":[]}".to_owned()),
+            1 => "\u{1}[\\[{}\":a-z0-9]{0,20}",
+        ]
+    }
+
     proptest! {
         #[test]
         fn however_its_bytes_are_cut_a_client_says_the_same(
@@ -398,6 +429,20 @@ mod tests {
             prop_assert_eq!(&said(bytes.chunks(1), LIMIT, compression), &whole);
             prop_assert_eq!(&said(bytes.chunks(cut), LIMIT, compression), &whole);
             prop_assert_eq!(&said(frames.iter().map(Vec::as_slice), LIMIT, compression), &whole);
+        }
+
+        #[test]
+        fn however_its_bytes_are_cut_a_client_of_gw_1_says_the_same(
+            texts in vec(text(), 1..80),
+            cut in 1..40_usize,
+        ) {
+            let bytes: Vec<u8> = texts.iter().flat_map(|text| {
+                let head = [0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+                [&head, text.as_bytes()].concat()
+            }).collect();
+            let whole = said_over_cuts([&bytes[..]], LIMIT);
+            prop_assert_eq!(&said_over_cuts(bytes.chunks(1), LIMIT), &whole);
+            prop_assert_eq!(&said_over_cuts(bytes.chunks(cut), LIMIT), &whole);
         }
     }
 }

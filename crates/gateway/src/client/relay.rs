@@ -15,6 +15,8 @@ use gatewayworker_protocol::parse_answer;
 use gatewayworker_protocol::relayed_resume::{
     MAX_RELAYED_LEN, RelayedAdmission, RelayedAnswer, RelayedResume,
 };
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, join, split};
 use tokio::time::timeout;
 use tracing::debug;
@@ -25,6 +27,11 @@ use crate::shard::{ReturningConnection, ShardThread};
 
 /// How long the other gateway may take for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// For how long a client may take nothing of what is on its way to it. Its own gateway has closed it long before, which is not
+/// noticed here while a write waits.
+#[cfg(target_os = "linux")]
+const STUCK: Duration = Duration::from_secs(60);
 
 /// For how long one direction goes on when the other has ended: an end may answer the other one's close frame.
 const GRACE: Duration = Duration::from_secs(2);
@@ -57,6 +64,8 @@ pub(super) async fn relay(
         }
     };
     let ReturningConnection { mut socket, client, place: _place, .. } = *returning;
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(socket.tcp()).set_tcp_user_timeout(Some(STUCK));
     let begin = async {
         socket.write_all(&bytes).await?;
         other.write_all(&client.received).await

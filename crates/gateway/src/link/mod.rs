@@ -56,6 +56,9 @@ use trace::TraceRequest;
 /// whose event link is there.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much is read at once, in bytes.
+const READ: usize = 64 * 1024;
+
 /// A link.
 struct Link {
     shard: Rc<ShardThread>,
@@ -214,7 +217,7 @@ impl Link {
                 }
             }
             self.hand_over().await?;
-            self.buffer.reserve(64 * 1024);
+            self.buffer.reserve(READ);
             let reading = socket.read_buf(&mut self.buffer);
             let bytes = if self.state.is_authorized() {
                 reading.await?

@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::HELLO_TIMEOUT;
 use super::error::LinkError;
+use super::{HELLO_TIMEOUT, READ};
 use crate::client::{carry, resume_relayed};
 use crate::core::link::LinkProtocolError;
 use crate::core::resumption::control::Lost;
@@ -38,6 +38,8 @@ pub(super) async fn read_first(
     buffer: &mut BytesMut,
     must_hurry: bool,
 ) -> Result<Option<RelayedResume>, LinkError> {
+    // So that the beginning of a link comes with one read.
+    buffer.reserve(READ);
     let first = async {
         while buffer.len() <= CMD {
             if reading.read_buf(buffer).await? == 0 {
