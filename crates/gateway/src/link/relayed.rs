@@ -41,7 +41,7 @@ pub(super) async fn read_first(
     // So that the beginning of a link comes with one read.
     buffer.reserve(READ);
     let first = async {
-        while buffer.len() <= CMD {
+        while begins_with_resume(buffer).is_none() {
             if reading.read_buf(buffer).await? == 0 {
                 break;
             }
@@ -52,7 +52,7 @@ pub(super) async fn read_first(
         true => timeout(HELLO_TIMEOUT, first).await.map_err(|_| LinkError::NoKey)??,
         false => first.await?,
     }
-    if buffer.get(CMD) != Some(&code::RESUME) {
+    if begins_with_resume(buffer) != Some(true) {
         return Ok(None);
     }
     let whole = async {
@@ -66,6 +66,15 @@ pub(super) async fn read_first(
     };
     let request: Result<_, LinkError> = timeout(HELLO_TIMEOUT, whole).await.map_err(|_| LinkError::NoKey)?;
     request?.map(Some).ok_or(LinkError::Protocol(LinkProtocolError::Unauthorized(code::RESUME)))
+}
+
+/// Whether this is the beginning of RESUME; `None` as long as that is not known. A length beyond that of RESUME says it.
+fn begins_with_resume(buffer: &[u8]) -> Option<bool> {
+    let len = buffer.first_chunk::<4>().map(|len| u32::from_be_bytes(*len))?;
+    match buffer.get(CMD) {
+        _ if len as usize > MAX_RELAYED_LEN => Some(false),
+        cmd => cmd.map(|cmd| *cmd == code::RESUME),
+    }
 }
 
 /// Gives the connection to the shard that has the client.
