@@ -11,7 +11,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use gatewayworker_net::{LinkReader, LinkSink, LinkStream};
 use gatewayworker_protocol::relayed_resume::{MAX_RELAYED_LEN, RelayedAnswer, RelayedResume};
-use gatewayworker_protocol::{Frame, code};
+use gatewayworker_protocol::{Frame, HEADER_LEN, code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -68,11 +68,11 @@ pub(super) async fn read_first(
     request?.map(Some).ok_or(LinkError::Protocol(LinkProtocolError::Unauthorized(code::RESUME)))
 }
 
-/// Whether this is the beginning of RESUME; `None` as long as that is not known. A length beyond that of RESUME says it.
+/// Whether this is the beginning of RESUME; `None` as long as that is not known. A length that RESUME cannot have says it.
 fn begins_with_resume(buffer: &[u8]) -> Option<bool> {
     let len = buffer.first_chunk::<4>().map(|len| u32::from_be_bytes(*len))?;
     match buffer.get(CMD) {
-        _ if len as usize > MAX_RELAYED_LEN => Some(false),
+        _ if !(HEADER_LEN..=MAX_RELAYED_LEN).contains(&(len as usize)) => Some(false),
         cmd => cmd.map(|cmd| *cmd == code::RESUME),
     }
 }
@@ -127,4 +127,25 @@ async fn beside_tls(reading: LinkReader, writing: LinkSink) -> io::Result<TcpStr
     gatewayworker_net::tune(&theirs);
     tokio::task::spawn_local(carry(theirs, join(reading, writing)));
     Ok(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_link_is_told_from_a_resume_as_soon_as_it_can_be() {
+        for (beginning, is_resume) in [
+            (&[][..], None),
+            (&[0, 0, 0], None),
+            (&[0, 0, 0, 100], None),
+            (&[0, 0, 0, 100, code::RESUME], Some(true)),
+            (&[0, 0, 0, 100, code::WORKER_CONNECT], Some(false)),
+            (&[0, 0, 0, 27], Some(false)),
+            (&[0, 16, 0, 0], Some(false)),
+            (b"GET ", Some(false)),
+        ] {
+            assert_eq!(begins_with_resume(beginning), is_resume, "{beginning:?}");
+        }
+    }
 }
