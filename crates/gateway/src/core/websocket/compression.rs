@@ -64,7 +64,7 @@ impl Window {
 pub struct CompressionPolicy {
     /// The shortest message that is compressed, in bytes.
     pub min_bytes: usize,
-    /// From 1, the fastest, to [`MAX_LEVEL`], the smallest output.
+    /// From 1, the fastest, to 9, the smallest output.
     pub level: u8,
 }
 
