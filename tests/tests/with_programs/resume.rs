@@ -73,10 +73,16 @@ async fn walk(gateway: SocketAddr, cuts: usize, seed: u32) -> String {
     text(&output.stdout)
 }
 
-/// Waits until both clients of a walk have left. Each has come once.
-async fn two_have_come_and_left(door: &Door) {
+/// Waits until both clients of a walk have left. Each has come once, but for a connection that was cut before its `hello`
+/// arrived: that began anew, and its first client is still kept.
+async fn two_have_come_and_left(cluster: &Cluster, door: &Door) {
     eventually("both clients to leave", async || door.left.load(Ordering::Relaxed) == 2).await;
-    assert_eq!(door.came.load(Ordering::Relaxed), 2, "no handler runs for a cut");
+    let mut kept = 0.0;
+    for gateway in &cluster.gateways {
+        kept += Scrape::of(gateway.metrics.unwrap()).await.get("gatewayworker_detached_clients");
+    }
+    let came = door.came.load(Ordering::Relaxed) as f64;
+    assert!(came == 2.0 + kept, "no handler runs for a cut: {came} have come, {kept} are kept");
 }
 
 pub(crate) async fn a_client_written_from_the_page_loses_nothing_over_cuts() {
@@ -85,7 +91,7 @@ pub(crate) async fn a_client_written_from_the_page_loses_nothing_over_cuts() {
     let _worker = door.open(&cluster);
     let figures = walk(cluster.listener(), 60, 1).await;
     assert!(figures.contains("hello 2,"), "nobody was lost: {figures}");
-    two_have_come_and_left(&door).await;
+    two_have_come_and_left(&cluster, &door).await;
 }
 
 pub(crate) async fn behind_nginx_clients_come_back_to_either_gateway_while_workers_are_replaced() {
@@ -118,7 +124,7 @@ pub(crate) async fn behind_nginx_clients_come_back_to_either_gateway_while_worke
     };
     assert!(figures.contains("hello 2,"), "nobody was lost: {figures}");
     assert!(replaced > 1, "{figures}");
-    two_have_come_and_left(&door).await;
+    two_have_come_and_left(&cluster, &door).await;
     let mut resumed = 0.0;
     for gateway in &cluster.gateways {
         resumed += Scrape::of(gateway.metrics.unwrap()).await.get("gatewayworker_resumed_total");
