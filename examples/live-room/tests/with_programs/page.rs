@@ -158,8 +158,9 @@ async fn say_too_fast(page: &Page, lines: u32) {
 
 pub(crate) async fn refused_comments_return_to_the_field_in_order_before_the_draft() {
     let browser = browser::launch(&[]).await;
-    let site = Site::start().await;
     for way in ["socket", "http"] {
+        // A site of its own: the comments of the other way would be shown, too.
+        let site = Site::start().await;
         let page = enter(&browser, &site, way, "A").await;
         say_too_fast(&page, 9).await;
         let field: String = page.eval("document.querySelector('#content').value").await.unwrap();
@@ -347,9 +348,10 @@ pub(crate) async fn the_page_fits_a_phone_without_scrolling_sideways() {
 
 pub(crate) async fn a_pulled_cable_loses_no_comment_and_nobody_is_shown_coming_again() {
     let browser = browser::launch(&[]).await;
-    let site =
-        Site::with(Cluster::builder().gateway(|config| config.resume = true), Settings::default()).await;
     for way in ["socket", "http"] {
+        // A site of its own: the comments of the other way would be shown, too.
+        let resuming = Cluster::builder().gateway(|config| config.resume = true);
+        let site = Site::with(resuming, Settings::default()).await;
         let cable = Cable::lay(site.cluster.listener(), 1).await;
         let bob = enter(&browser, &site, way, "Bob").await;
         let url = format!("http://{}/?way={way}&url=ws://{}", site.backend, cable.address);

@@ -47,6 +47,7 @@ pub(crate) async fn the_room_goes_on_without_redis_and_uses_it_again() {
     assert_eq!(next(&mut at_bob).await["content"], "anyway");
     let (mut socket, _) = site.connect().await;
     socket.send_json(json!({"type": "join", "roomId": "1", "userName": "C"})).await;
+    assert_eq!(next(&mut socket).await["content"], "anyway", "the comment of before");
     assert_eq!(next(&mut socket).await["type"], "join");
     assert_eq!(next(&mut socket).await["message"], "浏览量暂时无法统计");
 
