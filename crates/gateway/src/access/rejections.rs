@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gatewayworker_net::LogLimiter;
 use tracing::info;
 
+use crate::listener::LimitReached;
+
 /// The reason for which a connection does not become a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RejectReason {
@@ -41,6 +43,15 @@ pub(crate) enum RejectReason {
     NoWorker,
     /// It left before its handshake was done.
     Left,
+}
+
+impl From<LimitReached> for RejectReason {
+    fn from(limit: LimitReached) -> Self {
+        match limit {
+            LimitReached::Gateway => Self::Full,
+            LimitReached::Listener => Self::ListenerFull,
+        }
+    }
 }
 
 impl RejectReason {

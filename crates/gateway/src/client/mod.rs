@@ -78,7 +78,7 @@ pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewCo
         Err(rejection) => reject(&shard, &socket, &place, client_address, &rejection, false).await,
         // The shard has closed its clients already, and would not close this one.
         Ok(Accepted::New(admissible)) if shard.is_stopping() => {
-            if admissible.opening.is_some() {
+            if admissible.resumable.is_some() {
                 return end_stopping(&socket, &place).await;
             }
             let stop_frame = place.policy.stop_frame();
@@ -90,7 +90,7 @@ pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewCo
         Ok(Accepted::New(admissible)) => match place.into_permit() {
             Ok(permit) => spawn_client(&shard, socket, permit, ipv4(client_address), admissible),
             Err((place, limit)) => {
-                let is_opened = admissible.opening.is_some();
+                let is_opened = admissible.resumable.is_some();
                 reject(&shard, &socket, &place, client_address, &limit.into(), is_opened).await;
             }
         },
@@ -158,31 +158,26 @@ async fn open(
 
 /// A client that has passed all checks and has a worker, but is not in the table yet.
 struct AdmissibleClient {
-    /// The body of ON_WEBSOCKET_CONNECT, for a WebSocket client.
-    handshake: Option<Vec<u8>>,
+    opening: Opening,
     /// The 101 for a WebSocket client, which is to be sent first.
     response: Vec<u8>,
+    worker: Arc<WorkerLink>,
+    /// It speaks `gw.1`: its first message was that it is new, or another client is lost, for this reason.
+    resumable: Option<Option<Lost>>,
+}
+
+/// What is known of a client when its handshake is done, and where it speaks `gw.1` its first message has come.
+#[derive(Default)]
+pub(crate) struct Opening {
+    /// The body of ON_WEBSOCKET_CONNECT, for a WebSocket client.
+    handshake: Option<Vec<u8>>,
+    /// Bytes received behind that.
+    received: Vec<u8>,
     /// What the handshake has agreed on about compression.
     compression: Compression,
-    /// Bytes received behind the handshake.
-    received: Vec<u8>,
-    worker: Arc<WorkerLink>,
     /// What its token says, where it came with one.
     checked: Option<Checked>,
     /// The client's own span, where the listener accepts one.
-    trace_parent: Option<TraceContext>,
-    /// It speaks `gw.1`: its first message was that it is new, or another client is lost, for this reason.
-    opening: Option<Option<Lost>>,
-}
-
-/// What is known of a client of `gw.1` when its first message has come.
-pub(crate) struct Opening {
-    /// The body of ON_WEBSOCKET_CONNECT.
-    handshake: Vec<u8>,
-    /// Bytes received behind the first message.
-    received: Vec<u8>,
-    compression: Compression,
-    checked: Option<Checked>,
     trace_parent: Option<TraceContext>,
 }
 
@@ -210,18 +205,9 @@ async fn check_access(
     if place.policy.is_websocket() {
         return upgrade(shard, socket, place, deadline, client_address).await;
     }
-    let (mut received, response) = (Vec::new(), Vec::new());
-    let worker = find_worker(shard, socket, &mut received).await?;
-    Ok(Accepted::New(AdmissibleClient {
-        handshake: None,
-        response,
-        compression: Compression::Off,
-        received,
-        worker,
-        checked: None,
-        trace_parent: None,
-        opening: None,
-    }))
+    let mut opening = Opening::default();
+    let worker = find_worker(shard, socket, &mut opening.received).await?;
+    Ok(Accepted::New(AdmissibleClient { opening, response: Vec::new(), worker, resumable: None }))
 }
 
 /// Returns the address of the client behind `peer`, which is a proxy where the listener has
@@ -279,27 +265,16 @@ async fn upgrade(
         }
         _ => None,
     };
+    let mut opening = Opening { handshake: Some(handshake), received, compression, checked, trace_parent };
     if let Some(resume) = resume {
-        let opening = Opening { handshake, received, compression, checked, trace_parent };
         return Ok(Accepted::Returning(resume, opening));
     }
-    let worker = find_worker(shard, socket, &mut received).await.map_err(rejected)?;
+    let worker = find_worker(shard, socket, &mut opening.received).await.map_err(rejected)?;
     if socket.is_half_closed().await {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    let (handshake, opening) = (Some(handshake), is_resumable.then_some(None));
-    let response = if is_resumable { Vec::new() } else { response };
-    let client = AdmissibleClient {
-        handshake,
-        response,
-        compression,
-        received,
-        worker,
-        checked,
-        trace_parent,
-        opening,
-    };
-    Ok(Accepted::New(client))
+    let (response, resumable) = if is_resumable { (Vec::new(), Some(None)) } else { (response, None) };
+    Ok(Accepted::New(AdmissibleClient { opening, response, worker, resumable }))
 }
 
 /// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
@@ -310,19 +285,11 @@ fn spawn_client(
     address: SocketAddrV4,
     client: AdmissibleClient,
 ) {
-    let AdmissibleClient {
-        handshake,
-        mut response,
-        compression,
-        received,
-        worker,
-        checked,
-        trace_parent,
-        opening,
-    } = client;
+    let AdmissibleClient { opening, mut response, worker, resumable } = client;
+    let Opening { handshake, received, compression, checked, trace_parent } = opening;
     let inbox = Inbox::new(&permit.policy, received);
     let connection_id = shard.draw_connection_id();
-    let resume = opening.and_then(|lost| {
+    let resume = resumable.and_then(|lost| {
         let (greeting, resume) = greet(&shard.shared, &permit, connection_id, lost)?;
         response = greeting;
         Some(resume)

@@ -12,7 +12,7 @@ use gatewayworker_protocol::relayed_resume::RelayedAnswer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::debug;
 
-use super::{AdmissibleClient, Opening, relay, spawn_client, spawn_reader};
+use super::{AdmissibleClient, relay, spawn_client, spawn_reader};
 use crate::access::rejections::RejectReason;
 use crate::client::worker_wait::find_worker;
 use crate::closing;
@@ -119,7 +119,7 @@ pub(crate) async fn resume(shard: Rc<ShardThread>, returning: Box<ReturningConne
 
 /// Attaches a connection to the client of this shard that it is of, which has come back to another gateway.
 pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConnection) {
-    let RelayedConnection { mut socket, token, request } = relayed;
+    let RelayedConnection { socket, token, request } = relayed;
     let now_ms = shard.now_ms();
     let prefix = RelayedAnswer::Attached.to_bytes().freeze();
     let attaching = Returning {
@@ -139,8 +139,7 @@ pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConne
     };
     match shard.input(|core| core.attach(attaching, now_ms)) {
         Attached::Yes(key) => read_on(&shard, key, Vec::new()),
-        Attached::Lost(lost, why) => {
-            socket = lost;
+        Attached::Lost(mut socket, why) => {
             // Where it cannot be written, the other gateway is gone.
             let _ = socket.write_all(&RelayedAnswer::Lost(why.name().to_owned()).to_bytes()).await;
             let _ = socket.shutdown().await;
@@ -171,32 +170,23 @@ async fn end(socket: &Socket, frames: Vec<Bytes>) {
 
 /// Makes a new client of a connection whose client is lost.
 async fn begin_anew(shard: &Rc<ShardThread>, returning: Box<ReturningConnection>, why: Lost) {
-    let ReturningConnection { socket, place, address, client, .. } = *returning;
+    let ReturningConnection { socket, place, address, mut client, .. } = *returning;
     shard.shared.resume_counts.lost(why);
     debug!(client = %address, why = why.name(), "a client that has come back is lost");
-    let Opening { handshake, mut received, compression, checked, trace_parent } = client;
     let permit = match place.into_permit() {
         Ok(permit) => permit,
         Err((place, limit)) => {
             return super::reject(shard, &socket, &place, address.into(), &limit.into(), true).await;
         }
     };
-    let worker = match find_worker(shard, &socket, &mut received).await {
+    let worker = match find_worker(shard, &socket, &mut client.received).await {
         Ok(worker) if !shard.is_stopping() => worker,
         Ok(_) => return super::end_stopping(&socket, &permit).await,
         Err(rejection) => {
             return super::reject(shard, &socket, &permit, address.into(), &rejection, true).await;
         }
     };
-    let client = AdmissibleClient {
-        handshake: Some(handshake),
-        response: Vec::new(),
-        compression,
-        received,
-        worker,
-        checked,
-        trace_parent,
-        opening: Some(Some(why)),
-    };
+    let client =
+        AdmissibleClient { opening: client, response: Vec::new(), worker, resumable: Some(Some(why)) };
     spawn_client(shard, socket, permit, address, client);
 }

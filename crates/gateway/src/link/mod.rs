@@ -135,8 +135,7 @@ pub(crate) async fn run(
                 shared.logs.link_closed.log(log);
             });
         }
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
+        first => first.map(|_| ()),
     };
     let writer = Arc::new(LinkWriter::new(writing, shared.config.link_outbox_bytes));
     let mut state =

@@ -35,10 +35,11 @@ pub(super) async fn accept_clients(
         let place = match Place::acquire(&listener) {
             Ok(place) => place,
             Err(limit) => {
-                let (of, reason) = match limit {
-                    LimitReached::Gateway => ("the gateway", RejectReason::Full),
-                    LimitReached::Listener => ("the listener", RejectReason::ListenerFull),
+                let of = match limit {
+                    LimitReached::Gateway => "the gateway",
+                    LimitReached::Listener => "the listener",
                 };
+                let reason = RejectReason::from(limit);
                 let port = listener.policy.port;
                 shared.rejections.count_and_log(reason, move |times| {
                     warn!(port, times, "max_connections of {of} is reached: clients are rejected");

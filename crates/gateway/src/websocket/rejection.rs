@@ -12,7 +12,7 @@ use super::health_check::HealthCheck;
 use super::text_answer::text_answer;
 use crate::access::rejections::RejectReason;
 use crate::core::websocket::encode;
-use crate::listener::{AddressLimitReached, LimitReached, NoRoom};
+use crate::listener::{AddressLimitReached, NoRoom};
 
 /// After how many seconds a client may try again whose token cannot be checked: the keys are fetched as often.
 const KEYS_AWAY_RETRY_S: u64 = 10;
@@ -71,8 +71,7 @@ impl From<AddressLimitReached> for Rejection {
 impl From<NoRoom> for Rejection {
     fn from(limit: NoRoom) -> Self {
         match limit {
-            NoRoom::Limit(LimitReached::Gateway) => RejectReason::Full.into(),
-            NoRoom::Limit(LimitReached::Listener) => RejectReason::ListenerFull.into(),
+            NoRoom::Limit(limit) => RejectReason::from(limit).into(),
             NoRoom::Address(limit) => limit.into(),
         }
     }
