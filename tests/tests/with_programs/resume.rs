@@ -22,12 +22,12 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python");
 
 /// Counts who comes and who goes. What the clients say is for their group, and no application's.
 #[derive(Clone, Default)]
-struct Door {
+struct Visits {
     came: Arc<AtomicUsize>,
     left: Arc<AtomicUsize>,
 }
 
-impl Events for Door {
+impl Events for Visits {
     async fn on_connect(&self, _: &Client) -> Result {
         self.came.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -43,8 +43,8 @@ impl Events for Door {
     }
 }
 
-impl Door {
-    fn open(&self, cluster: &Cluster) -> Application {
+impl Visits {
+    fn start_worker(&self, cluster: &Cluster) -> Application {
         let mut config = ClientCallsConfig::default();
         config.join = vec!["walk-*".into()];
         config.publish = vec!["walk-*".into()];
@@ -75,29 +75,29 @@ async fn walk(gateway: SocketAddr, cuts: usize, seed: u32) -> String {
 
 /// Waits until both clients of a walk have left. Each has come once, but for a connection that was cut before its `hello`
 /// arrived: that began anew, and its first client is still kept.
-async fn two_have_come_and_left(cluster: &Cluster, door: &Door) {
-    eventually("both clients to leave", async || door.left.load(Ordering::Relaxed) == 2).await;
+async fn both_have_left(cluster: &Cluster, visits: &Visits) {
+    eventually("both clients to leave", async || visits.left.load(Ordering::Relaxed) == 2).await;
     let mut kept = 0.0;
     for gateway in &cluster.gateways {
         kept += Scrape::of(gateway.metrics.unwrap()).await.get("gatewayworker_detached_clients");
     }
-    let came = door.came.load(Ordering::Relaxed) as f64;
+    let came = visits.came.load(Ordering::Relaxed) as f64;
     assert!(came == 2.0 + kept, "no handler runs for a cut: {came} have come, {kept} are kept");
 }
 
 pub(crate) async fn a_client_written_from_the_page_loses_nothing_over_cuts() {
     let cluster = builder().start().await;
-    let door = Door::default();
-    let _worker = door.open(&cluster);
+    let visits = Visits::default();
+    let _worker = visits.start_worker(&cluster);
     let figures = walk(cluster.listener(), 60, 1).await;
     assert!(figures.contains("hello 2,"), "nobody was lost: {figures}");
-    two_have_come_and_left(&cluster, &door).await;
+    both_have_left(&cluster, &visits).await;
 }
 
 pub(crate) async fn behind_nginx_clients_come_back_to_either_gateway_while_workers_are_replaced() {
     let cluster = builder().gateways(2).start().await;
-    let door = Door::default();
-    let mut worker = door.open(&cluster);
+    let visits = Visits::default();
+    let mut worker = visits.start_worker(&cluster);
     let balancer = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let servers: String =
         cluster.gateways.iter().map(|gateway| format!("server {};", gateway.listener)).collect();
@@ -115,7 +115,7 @@ pub(crate) async fn behind_nginx_clients_come_back_to_either_gateway_while_worke
         tokio::select! {
             figures = &mut walking => break figures,
             () = tokio::time::sleep(Duration::from_secs(2)) => {
-                let next = door.open(&cluster);
+                let next = visits.start_worker(&cluster);
                 cluster.linked().await;
                 std::mem::replace(&mut worker, next).stop().await;
                 replaced += 1;
@@ -124,7 +124,7 @@ pub(crate) async fn behind_nginx_clients_come_back_to_either_gateway_while_worke
     };
     assert!(figures.contains("hello 2,"), "nobody was lost: {figures}");
     assert!(replaced > 1, "{figures}");
-    two_have_come_and_left(&cluster, &door).await;
+    both_have_left(&cluster, &visits).await;
     let mut resumed = 0.0;
     for gateway in &cluster.gateways {
         resumed += Scrape::of(gateway.metrics.unwrap()).await.get("gatewayworker_resumed_total");
