@@ -28,6 +28,7 @@ mod page;
 mod php_example;
 mod php_guide;
 mod resume;
+mod resume_outage;
 mod tls;
 mod units;
 
@@ -116,6 +117,7 @@ gatewayworker_tests::tests_with_programs! {
         federation_ids::clients_of_two_networks_with_the_same_addresses_are_told_apart_by_their_ids,
         federation_ids::what_is_said_by_an_id_or_except_an_id_concerns_nobody_in_the_other_network,
         federation_ids::a_gateway_that_starts_again_is_still_one_of_its_own_network;
+    [NAMESPACES] resume_outage::phones_that_lose_the_network_at_once_come_back_and_have_missed_nothing;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP]
         http_guide::the_program_in_php_pushes,
