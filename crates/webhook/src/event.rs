@@ -324,6 +324,8 @@ pub(crate) mod tests {
             Kind::Message(&text, false),
             Kind::Message(&bytes, true),
             Kind::Close(CloseReason::ClientLeft),
+            Kind::Detached,
+            Kind::Resumed(&handshake),
         ];
         let strange = Bytes::from_static(b"\xff");
         let mut strange = context(Some(strange.clone()), vec![strange]);
