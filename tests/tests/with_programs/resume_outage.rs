@@ -251,7 +251,7 @@ pub(crate) async fn phones_that_lose_the_network_at_once_come_back_and_have_miss
     assert!(left < count as f64 * 1000.0, "acknowledged messages are forgotten: {left} bytes");
 }
 
-/// Checks that each phone has come once and has not left, and that each of its messages was handled once and in order.
+/// Checks that each phone has come once, was resumed once, and has not left, and that each of its messages was handled once and in order.
 async fn check_handlers(cluster: &Cluster, phones: &[Phone]) {
     let mut handled: HashMap<String, Vec<String>> = HashMap::new();
     while !cluster.events().is_quiet().await {
@@ -262,11 +262,13 @@ async fn check_handlers(cluster: &Cluster, phones: &[Phone]) {
             Happened::Message(id, said) => {
                 handled.get_mut(&id.to_string()).unwrap().push(String::from_utf8(said.to_vec()).unwrap());
             }
-            Happened::Close(..) => panic!("no handler runs for a cut"),
+            Happened::Resumed(id, _) => handled.get_mut(&id.to_string()).unwrap().push("resumed".into()),
+            Happened::Detached(_) => panic!("the gateway has noticed no cut"),
+            Happened::Close(..) => panic!("a phone that is cut off has not left"),
         }
     }
     assert_eq!(handled.len(), phones.len());
-    let expected: Vec<_> = (0..SAID).map(said).chain([END.into()]).collect();
+    let expected: Vec<_> = ["resumed".into()].into_iter().chain((0..SAID).map(said)).chain([END.into()]).collect();
     for phone in phones {
         assert_eq!(handled[&phone.id], expected);
     }
