@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-
 /// A cluster without workers, and a worker in it that sends its events to a backend.
 pub(crate) async fn cluster_of(config: &EventsConfig) -> (Cluster, Application) {
     let cluster = Cluster::builder().workers(0).start().await;

@@ -268,7 +268,8 @@ async fn check_handlers(cluster: &Cluster, phones: &[Phone]) {
         }
     }
     assert_eq!(handled.len(), phones.len());
-    let expected: Vec<_> = ["resumed".into()].into_iter().chain((0..SAID).map(said)).chain([END.into()]).collect();
+    let expected: Vec<_> =
+        ["resumed".into()].into_iter().chain((0..SAID).map(said)).chain([END.into()]).collect();
     for phone in phones {
         assert_eq!(handled[&phone.id], expected);
     }
