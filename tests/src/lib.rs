@@ -2,6 +2,7 @@
 //!
 //! - [`Cluster`]: a register, gateways and workers on free ports, in the test's process,
 //! - [`WsClient`]: a WebSocket client; [`TcpClient`]: a client of another protocol, byte for byte,
+//! - [`Line`]: a connection that speaks `gw.1`,
 //! - [`Recorder`]: an application that records its events and answers as a test asks,
 //! - [`Cable`]: the cable to a gateway, which tests pull,
 //! - [`RawPeer`]: a peer on an inner port, frame by frame, as a PHP process,
@@ -26,6 +27,7 @@ mod cluster;
 pub mod conformance;
 mod http;
 pub mod languages;
+mod line;
 pub mod metrics;
 mod namespace;
 mod nats;
@@ -45,6 +47,7 @@ pub use backend::{Backend, EVENTS_SECRET, Posted};
 pub use cable::Cable;
 pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKEN, WorkerDaemon};
 pub use http::{Begun, HttpAnswer, HttpRequest};
+pub use line::Line;
 pub use namespace::Namespace;
 pub use nats::NatsServer;
 pub use raw::{RawPeer, register_as_gateway};

@@ -637,6 +637,45 @@ mod tests {
     }
 
     #[test]
+    fn each_flag_for_the_history_sets_its_key() {
+        let given = [
+            ("url", "redis://10.0.0.9/"),
+            ("max-messages", "2"),
+            ("max-age-ms", "3"),
+            ("max-message-bytes", "4"),
+            ("max-groups", "5"),
+            ("max-memory-bytes", "6"),
+        ];
+        let flags = given.map(|(name, value)| format!("--history-{name}={value}"));
+        let load = |flags: &[String]| {
+            let arguments = [&["worker".to_owned()], flags].concat();
+            Config::<NoSettings>::load(&<Cli as clap::Parser>::try_parse_from(arguments).unwrap())
+        };
+        let config = load(&flags).unwrap();
+        let mut expected = HistoryConfig::at("redis://10.0.0.9/");
+        expected.max_messages = 2;
+        expected.max_age_ms = 3;
+        expected.max_message_bytes = 4;
+        expected.max_groups = 5;
+        expected.max_memory_bytes = 6;
+        assert_eq!(config.history, expected);
+        assert_eq!(config.split().0.history, expected);
+        let refused = load(&["--history-max-messages=0".to_owned()]).unwrap().validate().unwrap_err();
+        assert_eq!(refused.to_string(), "history.max_messages = 0: from 1 to 10000");
+    }
+
+    #[test]
+    fn the_table_of_the_history_has_prefixes_and_refuses_keys_that_it_does_not_know() {
+        let config = |text: &str| toml::from_str::<Config>(&format!("[history]\nurl = 'memory:'\n{text}"));
+        let prefixes = "[[history.prefixes]]\nprefix = 'room-'\nmax_messages = 7";
+        let [one] = &config(prefixes).unwrap().history.prefixes[..] else { panic!("there is one") };
+        assert_eq!((&*one.prefix, one.max_messages, one.max_age_ms), ("room-", Some(7), None));
+        assert!(config("max_mesages = 1").unwrap_err().to_string().contains("max_mesages"));
+        let twice = config(&format!("{prefixes}\n{prefixes}")).unwrap().validate().unwrap_err();
+        assert!(twice.to_string().starts_with("history.prefixes: \"room-\""), "{twice}");
+    }
+
+    #[test]
     fn a_former_key_is_the_key_of_the_table() {
         let keys = [
             "listen = '127.0.0.1:1'",

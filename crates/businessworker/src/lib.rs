@@ -63,6 +63,7 @@ mod handler_times;
 mod handshake;
 mod heartbeats;
 mod history_config;
+mod history_report;
 mod inline_queue;
 mod inline_slice;
 #[cfg(feature = "internals")]

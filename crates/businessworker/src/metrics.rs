@@ -9,6 +9,7 @@ use gatewayworker_metrics::{Families, Kind, Source};
 
 use crate::Events;
 use crate::event_queues::EventQueues;
+use crate::history_report;
 use crate::timings::Timings;
 
 /// A worker as a source of metrics.
@@ -65,6 +66,9 @@ impl<E: Events> Source for WorkerMetrics<E> {
             "Gateways that messages to groups and uids, and questions about them, left out as they have none.",
             self.timings.left_out.load(Ordering::Relaxed),
         );
+        if let Some(stats) = history_report::stats(queues.handler.worker.gateway()) {
+            history_report::metrics(&stats, into);
+        }
         #[cfg(feature = "federation")]
         {
             let stats = self.federation.as_ref().map(|joined| joined.stats()).unwrap_or_default();

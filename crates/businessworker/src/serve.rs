@@ -29,7 +29,6 @@ use crate::event_queues::{BUDGET, EventQueues};
 use crate::federation;
 use crate::handler::{HandlerRunner, Limits};
 use crate::heartbeats::{HeartbeatRuntime, Heartbeats};
-use crate::history_config;
 use crate::link::{self, EventLinks, LinkLimits};
 use crate::metrics::WorkerMetrics;
 use crate::network::Network;
@@ -39,6 +38,7 @@ use crate::reports::Reports;
 use crate::spans::WorkerSpans;
 use crate::timings::{Handler, Timings};
 use crate::{BoxError, Config, Events};
+use crate::{history_config, history_report};
 
 /// How long scrapes that run may take when the worker has stopped.
 const LAST_SCRAPES: Duration = Duration::from_secs(2);
@@ -352,17 +352,35 @@ pub async fn serve<E: Events>(
     let heartbeats = Heartbeats::start(heartbeat_runtime, worker, interval, move || reports.read())
         .map_err(Error::Thread)?;
     #[cfg(feature = "federation")]
-    let more_stats = {
-        let (one, other) = (federation.clone(), federation.clone());
-        // The worker serves its own cluster, whatever they say.
-        stats.provide_notices(move || {
-            other.as_ref().map(|joined| joined.stats().problems).unwrap_or_default()
-        });
-        move || one.as_ref().map(|joined| federation::stats(&joined.stats())).unwrap_or_default()
+    let of_federation = {
+        let federation = federation.clone();
+        move || federation.as_ref().map(|joined| joined.stats())
     };
-    #[cfg(not(feature = "federation"))]
-    let more_stats = Vec::new;
-    provide_stats(&stats, &queues, &registers, problems, more_stats);
+    // Weak: a worker ends although its numbers are still asked for.
+    let of_history = {
+        let queues = Arc::downgrade(&queues);
+        move || history_report::stats(queues.upgrade()?.handler.worker.gateway())
+    };
+    provide_stats(&stats, &queues, &registers, problems, {
+        #[cfg(feature = "federation")]
+        let of_federation = of_federation.clone();
+        let of_history = of_history.clone();
+        move || {
+            let mut numbers = Vec::new();
+            #[cfg(feature = "federation")]
+            numbers.extend(of_federation().iter().flat_map(federation::stats));
+            numbers.extend(of_history().iter().flat_map(history_report::numbers));
+            numbers
+        }
+    });
+    // The worker serves its own cluster, whatever these say.
+    stats.provide_notices(move || {
+        let mut notices = Vec::new();
+        #[cfg(feature = "federation")]
+        notices.extend(of_federation().into_iter().flat_map(|stats| stats.problems));
+        notices.extend(of_history().and_then(|stats| stats.problem));
+        notices
+    });
     let requests = RequestCounts::default();
     let end_of_metrics = CancellationToken::new();
     let _end_of_metrics = end_of_metrics.clone().drop_guard();

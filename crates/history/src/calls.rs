@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::history::{Shared, check_group};
 use crate::page::Range;
+use crate::stats::ReadCall;
 use crate::{Entry, Error, History, Page};
 
 impl HistoryCalls for Shared {
@@ -46,14 +47,14 @@ impl HistoryCalls for Shared {
         Box::pin(async move {
             let position = position.parse().map_err(|error| bad_param("position", error))?;
             let group = check_group(group)?;
-            Ok(page_json(&self.read(&group, Range::After(position, limit as u64)).await?))
+            Ok(page_json(&self.read(ReadCall::Since, &group, Range::After(position, limit as u64)).await?))
         })
     }
 
     fn last(self: Arc<Self>, group: GroupId, limit: usize) -> HistoryCall {
         Box::pin(async move {
             let group = check_group(group)?;
-            Ok(page_json(&self.read(&group, Range::Last(limit as u64)).await?))
+            Ok(page_json(&self.read(ReadCall::Last, &group, Range::Last(limit as u64)).await?))
         })
     }
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use gatewayworker_client::history::HistoryCalls;
 use gatewayworker_client::{ClientId, Delivery, Gateway, OutMessage};
 use gatewayworker_protocol::{Body, GroupId, IdError};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::page::Range;
 use crate::sequencer::{Job, Live, Sequencers};
+use crate::stats::{ReadCall, Stats};
 use crate::store::Store;
 use crate::{Entry, Error, MAX_GROUP, Page, Position, Settings};
 
@@ -28,6 +30,7 @@ pub struct History {
 pub(crate) struct Shared {
     store: Arc<Store>,
     sequencers: Sequencers,
+    _checks: Option<AbortOnDropHandle<()>>,
 }
 
 /// A message that was kept and sent.
@@ -65,7 +68,8 @@ impl History {
     /// Outside a tokio runtime.
     pub fn open_with(url: &str, settings: Settings, gateway: &Gateway) -> Result<Self, Error> {
         let store = Arc::new(Store::open(url, settings, gateway)?);
-        let shared = Shared { sequencers: Sequencers::start(&store), store };
+        let shared =
+            Shared { sequencers: Sequencers::start(&store), _checks: Store::start_checks(&store), store };
         Ok(Self { shared: Arc::new(shared), gateway: gateway.clone() })
     }
 
@@ -123,7 +127,13 @@ impl History {
         message: impl Into<OutMessage>,
         live: impl FnOnce(&Entry) -> OutMessage + Send + 'static,
     ) -> Result<Published, Error> {
-        let (group, message) = (check_group(group)?, message.into());
+        let job = check_group(group).and_then(|group| self.job(group, &message.into(), Box::new(live)));
+        let job = job.inspect_err(|error| self.shared.store.counts.count_publish(Err(error)))?;
+        self.shared.sequencers.publish(job).await
+    }
+
+    /// Returns what there is to do to publish a message.
+    fn job(&self, group: GroupId, message: &OutMessage, live: Live) -> Result<Job, Error> {
         let payload = message.payload();
         let bytes = match &payload.body {
             Body::Plain(bytes) if !payload.raw => bytes.clone(),
@@ -133,9 +143,7 @@ impl History {
         if len > limit {
             return Err(Error::TooLong { len, limit });
         }
-        let live: Live = Box::new(live);
-        let job = Job { group, message: bytes, binary: payload.binary, live, gateway: self.gateway.clone() };
-        self.shared.sequencers.publish(job).await
+        Ok(Job { group, message: bytes, binary: payload.binary, live, gateway: self.gateway.clone() })
     }
 
     /// Returns the messages after a position: the first `limit` of them, from one to [`MAX_PAGE`], the oldest first.
@@ -150,7 +158,8 @@ impl History {
         position: Position,
         limit: usize,
     ) -> Result<Page, Error> {
-        self.shared.read(&check_group(group)?, Range::After(position, limit.clamp(1, MAX_PAGE) as u64)).await
+        let range = Range::After(position, limit.clamp(1, MAX_PAGE) as u64);
+        self.shared.read(ReadCall::Since, &check_group(group)?, range).await
     }
 
     /// Returns the last `n` messages, from one to [`MAX_PAGE`], the oldest first.
@@ -164,7 +173,8 @@ impl History {
         group: impl TryInto<GroupId, Error: Into<IdError>>,
         n: usize,
     ) -> Result<Page, Error> {
-        self.shared.read(&check_group(group)?, Range::Last(n.clamp(1, MAX_PAGE) as u64)).await
+        let range = Range::Last(n.clamp(1, MAX_PAGE) as u64);
+        self.shared.read(ReadCall::Last, &check_group(group)?, range).await
     }
 
     /// Joins a client to a group, and returns what it has missed since `position`, or the last messages if it has none: `limit` at
@@ -193,16 +203,23 @@ impl History {
         // A question goes the way of the join, behind it: when it is answered, the client is a member.
         self.gateway.is_online(client).await?;
         let limit = limit.clamp(1, MAX_PAGE) as u64;
-        self.shared
-            .read(&group, position.map_or(Range::Last(limit), |position| Range::After(position, limit)))
-            .await
+        let range = position.map_or(Range::Last(limit), |position| Range::After(position, limit));
+        self.shared.read(ReadCall::Join, &group, range).await
+    }
+
+    /// Returns what this process has done with the history since it was opened, and whether it works. It asks no server: a server
+    /// is looked at every five seconds.
+    pub fn stats(&self) -> Stats {
+        self.shared.store.stats()
     }
 }
 
 impl Shared {
     /// Reads a page.
-    pub(crate) async fn read(&self, group: &GroupId, range: Range) -> Result<Page, Error> {
-        Ok(self.store.read(group, range).await?.into_page(range))
+    pub(crate) async fn read(&self, call: ReadCall, group: &GroupId, range: Range) -> Result<Page, Error> {
+        let page = self.store.read(group, range).await.map(|contents| contents.into_page(range));
+        self.store.counts.count_read(call, matches!(range, Range::After(..)), page.as_ref());
+        page
     }
 }
 

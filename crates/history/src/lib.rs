@@ -32,8 +32,8 @@
 //! # Modules
 //!
 //! `history` is what an application calls; `calls` has the same by name, for HTTP push and the shell. `sequencer` keeps and sends messages in order; `store` opens what keeps them:
-//! `memory`, where `others` finds out whether another worker does so, too, `redis`, or `nats`, for which `collected` reads. `page` and `position` say
-//! what is read, `settings` how much is kept; all of these but `store` and `sequencer` are plain data.
+//! `memory`, where `ownership` finds out whether another worker does so, too, `redis`, or `nats`, for which `collected` reads. `page` and `position` say
+//! what is read, `settings` how much is kept, `stats` what was done; all of these but `store` and `sequencer` are plain data.
 
 mod calls;
 #[cfg(feature = "nats")]
@@ -44,13 +44,14 @@ mod history;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
-mod others;
+mod ownership;
 mod page;
 mod position;
 #[cfg(feature = "redis")]
 mod redis;
 mod sequencer;
 mod settings;
+mod stats;
 mod store;
 
 pub use config::Config;
@@ -59,4 +60,5 @@ pub use history::{History, MAX_PAGE, Published};
 pub use page::{Entry, Page};
 pub use position::{Position, PositionError, Seen, Sight};
 pub use settings::{PrefixSettings, Settings, SettingsError};
+pub use stats::{Kept, PUBLISH_RESULTS, READ_CALLS, READ_RESULTS, STORE_ERRORS, Stats};
 pub use store::check_url;

@@ -10,6 +10,7 @@ use gatewayworker_protocol::GroupId;
 
 use crate::page::{Contents, Range};
 use crate::settings::Limits;
+use crate::stats::Kept;
 use crate::{Entry, Position};
 
 /// What an entry takes beside its message, and a group beside its entries; about.
@@ -22,6 +23,7 @@ pub(crate) struct Rooms {
     by_turn: BTreeMap<u64, GroupId>,
     turns: u64,
     next_epoch: u64,
+    messages: u64,
     bytes: u64,
     max_groups: usize,
     max_bytes: u64,
@@ -44,6 +46,7 @@ impl Rooms {
             by_turn: BTreeMap::new(),
             turns: 0,
             next_epoch: first_epoch.max(1),
+            messages: 0,
             bytes: 0,
             max_groups: usize::try_from(max_groups).unwrap_or(usize::MAX),
             max_bytes,
@@ -74,9 +77,11 @@ impl Rooms {
         room.head += 1;
         let position = Position { offset: room.head, epoch: room.epoch };
         let entry = Entry { position, time_ms: now_ms, message, binary };
+        self.messages += 1;
         self.bytes += cost(&entry);
         room.entries.push_back(entry.clone());
-        self.bytes -= room.trim(now_ms);
+        let freed = room.trim(now_ms);
+        self.subtract(freed);
         self.forget(group, now_ms);
         entry
     }
@@ -86,22 +91,22 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(group) else {
             return Contents { first: 1, ..Contents::default() };
         };
-        self.bytes -= room.trim(now_ms);
-        if room.entries.is_empty() {
+        let freed = room.trim(now_ms);
+        self.subtract(freed);
+        let Some(room) = self.rooms.get(group).filter(|room| !room.entries.is_empty()) else {
             // Stores on a server forget such a group, too.
             self.remove(group);
             return Contents { first: 1, ..Contents::default() };
-        }
+        };
         let (epoch, head, first) = (room.epoch, room.head, room.first());
         let skipped = range.start(epoch, head, first) - first;
         let entries = room.entries.iter().skip(skipped as usize).take(range.limit() as usize);
         Contents { epoch, head, first, entries: entries.cloned().collect() }
     }
 
-    /// Returns how many groups, messages and bytes are kept.
-    #[cfg(test)]
-    pub(crate) fn size(&self) -> (usize, usize, u64) {
-        (self.rooms.len(), self.rooms.values().map(|room| room.entries.len()).sum(), self.bytes)
+    /// Returns how much is kept.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept { groups: self.rooms.len() as u64, messages: self.messages, bytes: self.bytes }
     }
 
     /// Forgets the groups that are too many, those that take too much, and a few whose messages are too old.
@@ -116,8 +121,10 @@ impl Rooms {
         let oldest: Vec<_> = self.by_turn.values().take(2).filter(|group| *group != not).cloned().collect();
         for group in oldest {
             let Some(room) = self.rooms.get_mut(&group) else { continue };
-            self.bytes -= room.trim(now_ms);
-            if room.entries.is_empty() {
+            let freed = room.trim(now_ms);
+            let is_empty = room.entries.is_empty();
+            self.subtract(freed);
+            if is_empty {
                 self.remove(&group);
             }
         }
@@ -126,8 +133,14 @@ impl Rooms {
     fn remove(&mut self, group: &GroupId) {
         if let Some(room) = self.rooms.remove(group) {
             self.by_turn.remove(&room.turn);
-            self.bytes -= OVERHEAD + room.entries.iter().map(cost).sum::<u64>();
+            let bytes = OVERHEAD + room.entries.iter().map(cost).sum::<u64>();
+            self.subtract(Freed { messages: room.entries.len() as u64, bytes });
         }
+    }
+
+    fn subtract(&mut self, freed: Freed) {
+        self.messages -= freed.messages;
+        self.bytes -= freed.bytes;
     }
 }
 
@@ -136,19 +149,27 @@ impl Room {
         self.head + 1 - self.entries.len() as u64
     }
 
-    /// Drops what is too much or too old, and returns how many bytes that were.
-    fn trim(&mut self, now_ms: u64) -> u64 {
+    /// Drops what is too much or too old, and returns how much that was.
+    fn trim(&mut self, now_ms: u64) -> Freed {
         let oldest_ms = now_ms.saturating_sub(self.limits.max_age_ms);
-        let mut freed = 0;
+        let mut freed = Freed::default();
         while let Some(entry) = self.entries.front() {
             if self.entries.len() as u64 <= self.limits.max_messages && entry.time_ms >= oldest_ms {
                 break;
             }
-            freed += cost(entry);
+            freed.messages += 1;
+            freed.bytes += cost(entry);
             self.entries.pop_front();
         }
         freed
     }
+}
+
+/// How much was dropped.
+#[derive(Debug, Default)]
+struct Freed {
+    messages: u64,
+    bytes: u64,
 }
 
 fn cost(entry: &Entry) -> u64 {
@@ -201,23 +222,25 @@ mod tests {
         for name in ["a", "b", "a", "c"] {
             say(&mut rooms, name, 1);
         }
-        assert_eq!(rooms.size().0, 2);
+        assert_eq!(rooms.kept().groups, 2);
         assert_eq!(all(&mut rooms, "b", 1), (0, vec![]));
         assert_eq!(all(&mut rooms, "a", 1), (5, vec![1, 2]));
     }
 
     #[test]
-    fn so_they_are_when_they_take_too_much_memory_and_the_count_of_it_is_right() {
+    fn so_they_are_when_they_take_too_much_memory_and_its_count_is_right() {
         let mut rooms = Rooms::new(5, 1000, 4000);
         for n in 0..100 {
             say(&mut rooms, &format!("room-{}", n % 30), 1);
-            assert!(rooms.size().2 <= 4000);
+            let Kept { groups, messages, bytes } = rooms.kept();
+            assert!(bytes <= 4000);
+            assert_eq!(bytes, groups * OVERHEAD + messages * (OVERHEAD + 4));
         }
-        assert!(rooms.size().0 > 5);
+        assert!(rooms.kept().groups > 5);
         for n in 0..30 {
             let _ = all(&mut rooms, &format!("room-{n}"), 1000);
         }
-        assert_eq!(rooms.size(), (0, 0, 0));
+        assert_eq!(rooms.kept(), Kept::default());
     }
 
     #[test]
@@ -229,7 +252,7 @@ mod tests {
         for _ in 0..26 {
             say(&mut rooms, "b", 200);
         }
-        assert_eq!(rooms.size().0, 1);
+        assert_eq!(rooms.kept().groups, 1);
     }
 
     #[test]

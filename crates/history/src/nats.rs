@@ -129,6 +129,12 @@ impl Nats {
         })
     }
 
+    /// Checks that NATS is connected, and that JetStream has the stream, which is made if it is not there yet.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        let jetstream = self.jetstream().await?;
+        self.stream(&jetstream).await.map(drop)
+    }
+
     pub(crate) async fn append(&self, group: &GroupId, message: Bytes, binary: bool) -> Result<Entry, Error> {
         let (jetstream, subject) = (self.jetstream().await?, subject(group));
         let stream = self.stream(&jetstream).await?;

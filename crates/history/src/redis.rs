@@ -105,6 +105,11 @@ impl Redis {
         Ok(Self { connection, append: Script::new(APPEND), read: Script::new(READ) })
     }
 
+    /// Asks whether Redis is there.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        redis::cmd("PING").query_async(&mut self.connection.clone()).await.map_err(server)
+    }
+
     pub(crate) async fn append(
         &self,
         group: &GroupId,

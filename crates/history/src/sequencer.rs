@@ -37,6 +37,7 @@ pub(crate) struct Job {
 type Waiting = (Job, oneshot::Sender<Result<Published, Error>>);
 
 pub(crate) struct Sequencers {
+    store: Arc<Store>,
     queues: Vec<mpsc::Sender<Waiting>>,
     hasher: RandomState,
     _tasks: Vec<AbortOnDropHandle<()>>,
@@ -53,7 +54,7 @@ impl Sequencers {
             (queue, AbortOnDropHandle::new(tokio::spawn(run(store.clone(), jobs))))
         };
         let (queues, tasks) = (0..SEQUENCERS).map(start).unzip();
-        Self { queues, hasher: RandomState::new(), _tasks: tasks }
+        Self { store: store.clone(), queues, hasher: RandomState::new(), _tasks: tasks }
     }
 
     /// Keeps and sends a message, after those of its group that came before.
@@ -63,7 +64,10 @@ impl Sequencers {
     pub(crate) async fn publish(&self, job: Job) -> Result<Published, Error> {
         let number = self.hasher.hash_one(&job.group) as usize % self.queues.len();
         let (done, outcome) = oneshot::channel();
-        self.queues[number].try_send((job, done)).map_err(|_| Error::Busy)?;
+        if self.queues[number].try_send((job, done)).is_err() {
+            self.store.counts.count_publish(Err(&Error::Busy));
+            return Err(Error::Busy);
+        }
         outcome.await.unwrap_or(Err(Error::Busy))
     }
 }
@@ -78,7 +82,9 @@ async fn run(store: Arc<Store>, mut jobs: mpsc::Receiver<Waiting>) {
     while let Some((job, done)) = jobs.recv().await {
         // Nobody waits for it any more, so nobody knows that it was to be done.
         if !done.is_closed() {
-            let _ = done.send(keep_and_send(&store, job).await);
+            let outcome = keep_and_send(&store, job).await;
+            store.counts.count_publish(outcome.as_ref());
+            let _ = done.send(outcome);
         }
     }
 }

@@ -26,7 +26,12 @@ impl Room {
     pub(crate) fn open(&self, gateway: &Gateway) -> Result {
         let history = match History::of(gateway) {
             Some(history) => history,
-            None => History::open("memory:", gateway)?,
+            None => {
+                let history = History::open("memory:", gateway)?;
+                // So that metrics and `status` show it.
+                history.attach();
+                history
+            }
         };
         self.history.get_or_init(|| history);
         Ok(())

@@ -25,7 +25,10 @@ impl Lines {
     /// Outside of a tokio runtime.
     pub fn open(url: &str, gateway: &Gateway) -> anyhow::Result<Self> {
         let is_on = !url.is_empty();
-        Ok(Self(is_on.then(|| History::open(url, gateway)).transpose()?))
+        let history = is_on.then(|| History::open(url, gateway)).transpose()?;
+        // So that metrics and `status` show it.
+        history.iter().for_each(History::attach);
+        Ok(Self(history))
     }
 
     /// The history that a worker's file names, if there is none yet.

@@ -7,15 +7,13 @@ use gatewayworker::SecretKey;
 use gatewayworker_businessworker::{CancellationToken, EventName, EventsConfig, Problems};
 use gatewayworker_tests::tls::Certificate;
 use gatewayworker_tests::{
-    Application, Backend, Cluster, EVENTS_SECRET, Posted, TcpClient, WsClient, eventually, soon,
+    Application, Backend, Cluster, EVENTS_SECRET, Line, Posted, TcpClient, WsClient, eventually, soon,
 };
 use gatewayworker_webhook::HttpEvents;
 use ring::hmac;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-
-use crate::resume::Line;
 
 /// A cluster without workers, and a worker in it that sends its events to a backend.
 pub(crate) async fn cluster_of(config: &EventsConfig) -> (Cluster, Application) {

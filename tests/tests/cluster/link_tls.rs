@@ -6,13 +6,11 @@ use std::process::{Command, Output};
 
 use gatewayworker::{Gateway, LinkTlsConfig, SecretKey};
 use gatewayworker_tests::process::{Process, binary, free_port};
-use gatewayworker_tests::{WsClient, eventually};
+use gatewayworker_tests::{Line, WsClient, eventually};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
-
-use crate::resume::Line;
 
 /// Writes the certificate of an authority, and one that it has signed for `gatewayworker`, with its key.
 fn certificates() -> TempDir {

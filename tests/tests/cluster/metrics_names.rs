@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gatewayworker_businessworker::prometheus_client::encoding::text::encode_registry;
 use gatewayworker_businessworker::{
-    CancellationToken, ClientCalls, ClientCallsConfig, Events, EventsConfig, Metrics, Problems,
+    CancellationToken, ClientCalls, ClientCallsConfig, Events, EventsConfig, HistoryConfig, Metrics, Problems,
 };
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_tests::metrics::Scrape;
@@ -48,10 +48,11 @@ fn families_of(metrics: &Metrics) -> BTreeMap<String, String> {
 }
 
 /// The names of all metrics of each daemon, with their types.
-async fn families() -> [(&'static str, BTreeMap<String, String>); 5] {
+async fn families() -> [(&'static str, BTreeMap<String, String>); 6] {
     let certificate = Certificate::default();
     let listen = "[[listen]]\nurl = 'websocket://127.0.0.1:0'\n".to_owned();
     let cluster = Cluster::builder().listen(&(listen + &certificate.listener("wss://127.0.0.1:0")));
+    let cluster = cluster.worker(|config| config.history = HistoryConfig::at("memory:"));
     let cluster = cluster.http().metrics().start().await;
     // Without a request there is no number of them.
     cluster.push("send_to_all", &json!({"message": "x"})).send().await.result();
@@ -66,10 +67,16 @@ async fn families() -> [(&'static str, BTreeMap<String, String>); 5] {
         [("register", cluster.register_metrics.unwrap()), ("gateway", gateway), ("worker", worker)]
     {
         let families = Scrape::of(daemon).await.families();
-        all.push((name, families.into_iter().map(|(name, (kind, _))| (name, kind)).collect()));
+        all.push((
+            name,
+            families.into_iter().map(|(name, (kind, _))| (name, kind)).collect::<BTreeMap<_, _>>(),
+        ));
     }
-    all.extend([("events", families_of_events()), ("calls", families_of_calls())]);
-    all.try_into().expect("three daemons, one with events over HTTP, and one with calls of clients")
+    let is_of_history = |(name, _): &(String, String)| name.starts_with("gatewayworker_history_");
+    let (of_history, of_worker) = std::mem::take(&mut all[2].1).into_iter().partition(is_of_history);
+    all[2].1 = of_worker;
+    all.extend([("history", of_history), ("events", families_of_events()), ("calls", families_of_calls())]);
+    all.try_into().expect("three daemons, and workers with a history, events over HTTP and calls of clients")
 }
 
 /// The metrics in the guide's table for a daemon, with their types: below the line that begins with its name.
@@ -87,11 +94,12 @@ async fn the_guide_has_exactly_the_metrics_that_exist() {
             "register" => "The register",
             "gateway" => "A gateway",
             "worker" => "A worker",
+            "history" => "A worker with a [history](history.md) has these, too",
             "calls" => "A worker that answers [calls of clients](no-code.md) has this, too",
             _ => "A worker that sends [events over HTTP](events-over-http.md) has these, too",
         };
         let mut guide = match daemon {
-            "events" | "calls" => BTreeMap::new(),
+            "events" | "calls" | "history" => BTreeMap::new(),
             _ => of_guide("All daemons"),
         };
         guide.extend(of_guide(heading));

@@ -1,75 +1,12 @@
 //! Clients that speak `gw.1` (`docs/client-protocol.md`): their connections are cut, and they come back. Real daemons, over TCP and TLS.
 
-use std::net::SocketAddr;
-
 use gatewayworker_tests::metrics::Scrape;
-use gatewayworker_tests::{Cluster, ClusterBuilder, Happened, WsClient, eventually};
-use serde_json::{Value, json};
+use gatewayworker_tests::{Cluster, ClusterBuilder, Happened, Line, WsClient, eventually};
+use serde_json::json;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::tokens::{auth, now, sign};
-
-/// A connection that speaks `gw.1`.
-pub(crate) struct Line(pub(crate) WsClient);
-
-impl Line {
-    pub(crate) async fn open(listener: SocketAddr) -> Self {
-        Self::open_with(listener, "/", "gw.1").await
-    }
-
-    pub(crate) async fn open_with(listener: SocketAddr, path: &str, protocols: &str) -> Self {
-        Self::try_open_with(listener, path, protocols).await.unwrap()
-    }
-
-    /// Opens a connection to a gateway that may not be there yet.
-    pub(crate) async fn try_open(listener: SocketAddr) -> Option<Self> {
-        Self::try_open_with(listener, "/", "gw.1").await
-    }
-
-    async fn try_open_with(listener: SocketAddr, path: &str, protocols: &str) -> Option<Self> {
-        let stream = TcpStream::connect(listener).await.ok()?;
-        let mut request = format!("ws://{listener}{path}").into_client_request().unwrap();
-        request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().unwrap());
-        WsClient::over(stream, request).await.ok().map(Self)
-    }
-
-    pub(crate) async fn control(&mut self, control: Value) {
-        self.0.send(&format!("\u{1}{control}")).await;
-    }
-
-    /// Waits for the next message, which must be a control message.
-    pub(crate) async fn expect_control(&mut self) -> Value {
-        let text = self.0.text().await;
-        serde_json::from_str(text.strip_prefix('\u{1}').expect("a control message")).unwrap()
-    }
-
-    /// Waits for the next data message.
-    pub(crate) async fn data(&mut self) -> String {
-        loop {
-            match self.0.text().await {
-                text if text.starts_with('\u{1}') => {}
-                text => return text,
-            }
-        }
-    }
-
-    /// Waits for the code of the close frame.
-    pub(crate) async fn close_code(&mut self) -> u16 {
-        loop {
-            match self.0.next().await {
-                Some(Message::Close(Some(frame))) => return frame.code.into(),
-                Some(_) => {}
-                None => panic!("the connection ends without a close frame"),
-            }
-        }
-    }
-
-    pub(crate) async fn resume(&mut self, token: &str, attempt: u64, got: u64) {
-        self.control(json!({"resume": {"token": token, "try": attempt, "got": got}})).await;
-    }
-}
 
 /// A new client of the first gateway that is admitted: its line, its token, and its id. It has received one message, the greeting.
 pub(crate) async fn start(cluster: &Cluster) -> (Line, String, String) {

@@ -2,10 +2,10 @@
 
 use futures_util::future::join_all;
 use gatewayworker_tests::metrics::Scrape;
-use gatewayworker_tests::{Cluster, eventually};
+use gatewayworker_tests::{Cluster, Line, eventually};
 use serde_json::{Value, json};
 
-use crate::resume::{Line, builder, cut, start};
+use crate::resume::{builder, cut, start};
 
 /// What a client of its own hears back from the worker while others do what they do.
 async fn is_served(line: &mut Line, said: &str) {

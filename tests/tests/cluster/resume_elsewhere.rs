@@ -1,10 +1,10 @@
 //! Clients of `gw.1` that come back to another gateway than theirs, as behind a balancer.
 
 use gatewayworker_tests::metrics::Scrape;
-use gatewayworker_tests::{ClusterBuilder, Happened, eventually};
+use gatewayworker_tests::{ClusterBuilder, Happened, Line, eventually};
 use serde_json::json;
 
-use crate::resume::{self, Line, cut};
+use crate::resume::{self, cut};
 use crate::tokens::{auth, now, sign};
 
 /// Two gateways that read each other's tokens.

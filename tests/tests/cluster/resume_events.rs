@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use gatewayworker::client::{Column, Where};
 use gatewayworker::{ClientId, CloseReason};
 use gatewayworker_tests::metrics::Scrape;
-use gatewayworker_tests::{Cluster, Happened, eventually};
+use gatewayworker_tests::{Cluster, Happened, Line, eventually};
 use serde_json::json;
 
-use crate::resume::{self, Line, builder, start};
+use crate::resume::{self, builder, start};
 
 /// Since when the client is cut off, as `select` tells it.
 async fn detached_since(cluster: &Cluster, id: ClientId) -> Option<SystemTime> {

@@ -1,11 +1,11 @@
 //! Clients of `gw.1` that come back to a gateway that takes no more clients: they have their places.
 
-use gatewayworker_tests::{Cluster, WsClient};
+use gatewayworker_tests::{Cluster, Line, WsClient};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::resume::{self, Line, cut};
+use crate::resume::{self, cut};
 
 /// Cuts off the only client that a gateway takes, and has it come back.
 async fn comes_back(cluster: Cluster, refused_with: u16) {

@@ -1,10 +1,12 @@
 //! The history of groups: the same in memory, over a real Redis and over a real NATS with JetStream.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use gatewayworker::businessworker::{Config, HistoryConfig};
 use gatewayworker::history::{Entry, Error, Page, Position, Seen, Settings, Sight};
 use gatewayworker::{ClientId, Gateway, History, OutMessage};
+use gatewayworker_tests::metrics::Scrape;
 use gatewayworker_tests::{Cluster, NatsServer, RedisServer, WsClient, eventually};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -275,8 +277,109 @@ pub(crate) async fn in_memory_a_second_worker_is_refused_until_the_first_has_no_
     assert!(refused.contains("redis:// or nats://"), "{refused}");
     publish(&first, "room", [3]).await;
     assert_eq!(texts(&first.last("room", 5).await.unwrap()), ["1", "2", "3"]);
+    let problem = second.stats().problem.unwrap();
+    assert!(problem.starts_with("history: another worker keeps the history in its memory"), "{problem}");
+    assert_eq!(first.stats().problem, None);
     drop(first);
     eventually("the second worker to take over", async || second.last("room", 1).await.is_ok()).await;
+    assert_eq!(second.stats().problem, None);
+}
+
+/// The numbers of the history of a cluster's first worker, by their names without `gatewayworker_history_`.
+async fn numbers(cluster: &Cluster) -> impl Fn(&str) -> f64 {
+    let scrape = Scrape::of(cluster.workers[0].metrics.unwrap()).await;
+    move |name| scrape.get(&format!("gatewayworker_history_{name}"))
+}
+
+pub(crate) async fn in_memory_metrics_count_what_is_published_read_and_kept() {
+    let small = |config: &mut Config| {
+        with_history(config);
+        (config.history.max_messages, config.history.max_message_bytes) = (2, 10);
+    };
+    let cluster = Cluster::builder().metrics().worker(small).start().await;
+    let history = History::of(&cluster.api().await).unwrap();
+    let first = publish(&history, "room", 1..=4).await;
+    assert!(history.publish("room", "eleven byte").await.is_err());
+    let panics = history.publish_as("room", "5", |_| panic!("as asked")).await;
+    assert!(panics.is_err());
+    history.since("room", Position { offset: 3, ..first }, 5).await.unwrap();
+    history.since("room", Position { offset: 1, ..first }, 5).await.unwrap();
+    history.last("room", 5).await.unwrap();
+    let (_client, _) = member(&cluster, &history, "room").await;
+
+    let of = numbers(&cluster).await;
+    let publishes = ["sent", "not_sent", "unknown", "refused"];
+    let publishes = publishes.map(|result| of(&format!("publishes_total{{result=\"{result}\"}}")));
+    assert_eq!(publishes, [4.0, 1.0, 0.0, 1.0]);
+    let reads = [("since", "ok"), ("since", "gap"), ("last", "ok"), ("join", "ok"), ("join", "failed")];
+    let reads =
+        reads.map(|(call, result)| of(&format!("reads_total{{call=\"{call}\",result=\"{result}\"}}")));
+    assert_eq!(reads, [1.0, 1.0, 1.0, 1.0, 0.0]);
+    assert_eq!([of("kept_groups"), of("kept_messages"), of("up{store=\"memory\"}")], [1.0, 2.0, 1.0]);
+    assert!((258.0..400.0).contains(&of("kept_bytes")), "{}", of("kept_bytes"));
+
+    let without = Cluster::builder().metrics().start().await;
+    let scrape = Scrape::of(without.workers[0].metrics.unwrap()).await;
+    assert!(!scrape.text.contains("gatewayworker_history"), "{}", scrape.text);
+}
+
+pub(crate) async fn in_memory_of_two_workers_with_one_in_their_file_one_is_refused_and_shows_it() {
+    let cluster = Cluster::builder().metrics().workers(2).worker(with_history).start().await;
+    let up = async || {
+        let of = |worker: usize| Scrape::of(cluster.workers[worker].metrics.unwrap());
+        let [first, second] = [of(0).await, of(1).await];
+        [first, second].map(|scrape| scrape.get("gatewayworker_history_up{store=\"memory\"}"))
+    };
+    eventually("one of them to be refused", async || up().await.iter().sum::<f64>() == 1.0).await;
+    let owner = up().await.iter().position(|up| *up == 1.0).unwrap();
+    let history = |worker: usize| {
+        let api = cluster.workers[worker].events.gateway();
+        async { History::of(&api.await).unwrap() }
+    };
+    publish(&history(owner).await, "room", [1]).await;
+    let refused = history(1 - owner).await.publish("room", "2").await;
+    assert!(matches!(refused, Err(Error::SecondWorker)), "{refused:?}");
+    let scrape = Scrape::of(cluster.workers[1 - owner].metrics.unwrap()).await;
+    let counted = |name: &str| scrape.get(&format!("gatewayworker_history_{name}"));
+    assert_eq!(counted("errors_total{store=\"memory\",error=\"second_worker\"}"), 1.0);
+    assert_eq!(counted("publishes_total{result=\"refused\"}"), 1.0);
+}
+
+/// Metrics and the notice of `status` name a server that is away, without a call, and until it is back.
+async fn says_that_it_is_away(store: &str, url: String, kill: impl FnOnce(), start_again: impl FnOnce()) {
+    let configure = |config: &mut Config| config.history = HistoryConfig::at(url);
+    let cluster = Cluster::builder().metrics().worker(configure).start().await;
+    let history = History::of(&cluster.api().await).unwrap();
+    let up = async || numbers(&cluster).await(&format!("up{{store=\"{store}\"}}"));
+    until_it_is_back(&history).await;
+    assert_eq!((up().await, history.stats().problem), (1.0, None));
+    kill();
+    eventually("the server to be missed", async || up().await == 0.0).await;
+    let problem = history.stats().problem.unwrap();
+    assert!(problem.starts_with(&format!("history: {store} cannot keep or return messages: ")), "{problem}");
+    assert!(history.publish("room", "1").await.is_err());
+    let of = numbers(&cluster).await;
+    assert_eq!(of("publishes_total{result=\"unknown\"}"), 1.0);
+    let errors = ["server", "timed_out"];
+    let errors = errors.map(|error| of(&format!("errors_total{{store=\"{store}\",error=\"{error}\"}}")));
+    assert!(errors.iter().sum::<f64>() >= 1.0, "{errors:?}");
+    start_again();
+    eventually("the server to be found again", async || up().await == 1.0).await;
+    assert_eq!(history.stats().problem, None);
+}
+
+pub(crate) async fn a_redis_that_is_away_is_named_until_it_is_back() {
+    let server = RefCell::new(RedisServer::start());
+    let url = server.borrow().url();
+    let (kill, start) = (|| server.borrow_mut().kill(), || server.borrow_mut().start_again());
+    says_that_it_is_away("redis", url, kill, start).await;
+}
+
+pub(crate) async fn a_nats_that_is_away_is_named_until_it_is_back() {
+    let server = RefCell::new(NatsServer::with_jetstream());
+    let url = server.borrow().url();
+    let (kill, start) = (|| server.borrow_mut().kill(), || server.borrow_mut().start_again());
+    says_that_it_is_away("nats", url, kill, start).await;
 }
 
 /// Two workers publish to one group: one sequence, and both read the same.

@@ -28,6 +28,7 @@ mod page;
 mod php_example;
 mod php_guide;
 mod resume;
+mod resume_outage;
 mod tls;
 mod units;
 
@@ -48,6 +49,8 @@ gatewayworker_tests::tests_with_programs! {
         history::in_memory_members_get_messages_in_order_and_who_joins_misses_none,
         history::in_memory_groups_and_messages_are_any_bytes,
         history::in_memory_a_second_worker_is_refused_until_the_first_has_no_history_any_more,
+        history::in_memory_metrics_count_what_is_published_read_and_kept,
+        history::in_memory_of_two_workers_with_one_in_their_file_one_is_refused_and_shows_it,
         history::over_http_and_in_handlers_it_is_the_one_of_the_workers_file,
         history::a_worker_without_one_says_so,
         http_guide::every_call_has_an_example,
@@ -61,6 +64,7 @@ gatewayworker_tests::tests_with_programs! {
         history::in_redis_members_get_messages_in_order_and_who_joins_misses_none,
         history::in_redis_groups_and_messages_are_any_bytes,
         history::in_redis_two_workers_publish_one_sequence,
+        history::a_redis_that_is_away_is_named_until_it_is_back,
         history::after_redis_has_lost_everything_or_may_have_a_gap_is_not_whole;
     [NATS]
         channel::over_nats_an_event_reaches_every_worker_and_a_lost_server_is_found_again,
@@ -71,6 +75,7 @@ gatewayworker_tests::tests_with_programs! {
         history::in_nats_members_get_messages_in_order_and_who_joins_misses_none,
         history::in_nats_groups_and_messages_are_any_bytes,
         history::in_nats_two_workers_publish_one_sequence,
+        history::a_nats_that_is_away_is_named_until_it_is_back,
         history::after_nats_was_killed_the_gap_is_whole_and_without_its_disk_it_is_not,
         history::without_jetstream_nats_says_what_to_do,
         federation::sends_reach_the_clients_of_all_clusters_once_and_in_order,
@@ -116,6 +121,7 @@ gatewayworker_tests::tests_with_programs! {
         federation_ids::clients_of_two_networks_with_the_same_addresses_are_told_apart_by_their_ids,
         federation_ids::what_is_said_by_an_id_or_except_an_id_concerns_nobody_in_the_other_network,
         federation_ids::a_gateway_that_starts_again_is_still_one_of_its_own_network;
+    [NAMESPACES] resume_outage::phones_that_lose_the_network_at_once_come_back_and_have_missed_nothing;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP]
         http_guide::the_program_in_php_pushes,

@@ -93,3 +93,59 @@ pub(super) fn open(config: Option<&Config>, gateway: &Gateway) -> anyhow::Result
     history.attach();
     Ok(Some(history))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use gatewayworker_client::calls::find;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        access: AccessFlags,
+
+        #[command(flatten)]
+        history: Flags,
+    }
+
+    /// The URL for a call in a directory with these files; empty where the call needs none, or the error.
+    fn url(call: &str, files: &[(&str, &str)], arguments: &[&str]) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(directory.path().join(name), text).unwrap());
+        let cli = Cli::parse_from([&["call"], arguments].concat());
+        match cli.history.config(find(call).unwrap(), &cli.access, Some(directory.path())) {
+            Ok(config) => config.map(|config| config.url).unwrap_or_default(),
+            Err(error) => format!("error: {error:#}"),
+        }
+    }
+
+    const FILE: (&str, &str) =
+        ("businessworker.toml", "name = 'Chat'\n[history]\nurl = 'redis://10.0.0.1/'\nmax_messages = 7");
+
+    #[test]
+    fn a_flag_goes_before_the_environment_file_and_that_before_the_workers_file() {
+        let environment = ("environment", "GATEWAYWORKER_HISTORY_URL=redis://10.0.0.2/\n");
+        assert_eq!(url("publish", &[FILE], &[]), "redis://10.0.0.1/");
+        assert_eq!(url("history_last", &[FILE, environment], &[]), "redis://10.0.0.2/");
+        let flag = ["--history-url", "redis://10.0.0.3/"];
+        assert_eq!(url("history_since", &[FILE, environment], &flag), "redis://10.0.0.3/");
+        assert_eq!(url("send_to_all", &[FILE], &[]), "", "only calls of the history need it");
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_reached_from_here_is_an_error_that_says_what_to_do() {
+        assert!(url("publish", &[], &[]).starts_with("error: no history: give its URL with --history-url"));
+        let memory = url("publish", &[], &["--history-url", "memory:"]);
+        assert!(memory.contains("make the call over HTTP"), "{memory}");
+        let other = url("publish", &[], &["--history-url", "http://me:secret@10.0.0.1/"]);
+        assert!(other.starts_with("error: history.url: \"http\"") && !other.contains("secret"), "{other}");
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_not_shown() {
+        let cli = Cli::parse_from(["call", "--history-url", "redis://me:hunter2@10.0.0.1/"]);
+        assert!(!format!("{:?}", cli.history).contains("hunter2"));
+    }
+}

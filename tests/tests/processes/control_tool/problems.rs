@@ -4,6 +4,7 @@ use std::fs;
 
 use gatewayworker_tests::eventually;
 use gatewayworker_tests::process::{Process, free_port, send_signal};
+use serde_json::Value;
 
 use super::site::{Site, text};
 
@@ -121,4 +122,30 @@ async fn a_cluster_in_the_foreground_logs_its_problems() {
         read().lines().any(|line| line.contains(why) && line.contains("WARN the cluster cannot do its work"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_history_whose_server_is_away_is_a_notice_and_the_worker_is_ready() {
+    let site = Site::new();
+    let nobody = free_port();
+    let config = site.config("businessworker")
+        + &format!("[history]\nurl = 'redis://me:secret@127.0.0.1:{nobody}/'\n");
+    site.write("businessworker", &config);
+    site.succeeds("start", &["-d"]).await;
+    let mut worker = Value::Null;
+    eventually("the notice", async || {
+        let mut status = site.status().await;
+        assert_eq!(status["ready"], true);
+        let daemons = status["daemons"].as_array_mut().unwrap();
+        worker = daemons.iter_mut().find(|daemon| daemon["name"] == "businessworker").unwrap().take();
+        worker["notices"][0].is_string()
+    })
+    .await;
+    let notice = worker["notices"][0].as_str().unwrap();
+    assert!(notice.starts_with("history: redis cannot keep or return messages: "), "{notice}");
+    assert_eq!(worker["processes"][0]["stats"]["history_redis"], 0);
+    let shown = site.succeeds("status", &[]).await;
+    assert!(shown.contains("\n\nNotices:\n  history: redis"), "{shown}");
+    assert!(shown.contains("history redis 0 (published 0, read 0, failed 0)"), "{shown}");
+    assert!(!(shown + &site.log()).contains("secret"));
 }
