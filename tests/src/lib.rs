@@ -13,6 +13,7 @@
 //! - [`process`]: daemons as processes of their own,
 //! - [`tls`]: certificates, and clients over TLS,
 //! - [`browser`]: a real browser; [`languages`]: the languages of a page,
+//! - [`NodeProgram`]: a program in Node, such as the library for JavaScript,
 //! - [`programs`]: tests that need a program, which may be missing on a machine.
 //!
 //! The tests are in `tests/`: `cluster` (all in one process), `processes`, and `with_programs`, with a module for each
@@ -29,6 +30,7 @@ pub mod languages;
 pub mod metrics;
 mod namespace;
 mod nats;
+mod node;
 pub mod process;
 pub mod programs;
 mod raw;
@@ -47,6 +49,7 @@ pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKE
 pub use http::{Begun, HttpAnswer, HttpRequest};
 pub use namespace::Namespace;
 pub use nats::NatsServer;
+pub use node::NodeProgram;
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
 pub use redis::RedisServer;

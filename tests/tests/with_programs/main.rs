@@ -20,6 +20,7 @@ mod history;
 mod http_guide;
 mod javascript_client;
 mod javascript_client_page;
+mod javascript_tokens;
 mod listeners;
 mod metrics;
 mod nginx;
@@ -181,7 +182,11 @@ gatewayworker_tests::tests_with_programs! {
     [NODE, NPM] javascript_client::the_packed_package_is_installed_imported_and_used;
     [NODE]
         javascript_client::the_librarys_own_tests_pass,
-        javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order;
+        javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order,
+        javascript_tokens::a_token_is_renewed_before_it_ends_and_the_client_is_the_same,
+        javascript_tokens::a_client_whose_token_has_ended_comes_back_with_a_fresh_one_and_is_a_new_one,
+        javascript_tokens::a_client_whose_token_ends_while_it_is_cut_off_stays_the_same_with_a_fresh_one,
+        javascript_tokens::a_token_that_is_refused_is_a_close_and_attempts_become_rare;
     [OPENSSL]
         tls::openssl_talks_lines_of_text_over_tls,
         tls::tls_below_the_listeners_minimum_is_refused;

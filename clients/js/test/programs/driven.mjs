@@ -1,0 +1,23 @@
+// A client that a test drives. It runs the JavaScript that it reads, a line at a time, and writes what happens, as lines of JSON:
+//
+//     node driven.mjs
+//
+// `start(url, options)` connects; each event of `client` is a line `[name, about]`, and `tell(…)` writes another one. At the input's
+// end it leaves.
+import { createInterface } from "node:readline";
+
+import { connect, miniProgram } from "../../dist/index.js";
+import { socket } from "../reference/socket.mjs";
+import { wx } from "../reference/wx.mjs";
+
+const tell = (...line) => console.log(JSON.stringify(line));
+
+const start = (url, options) => {
+  globalThis.client = connect(url, { ...(socket && { socket }), ...options });
+  for (const name of ["open", "message", "detached", "resumed", "lost", "close"]) {
+    globalThis.client.on(name, (about) => tell(name, about));
+  }
+};
+
+Object.assign(globalThis, { start, tell, miniProgram, wx });
+createInterface(process.stdin).on("line", globalThis.eval).on("close", () => globalThis.client.close());
