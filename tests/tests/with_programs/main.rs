@@ -20,6 +20,9 @@ mod history;
 mod http_guide;
 mod javascript_client;
 mod javascript_client_page;
+mod javascript_gateways;
+mod javascript_mini_program;
+mod javascript_requests;
 mod javascript_tokens;
 mod listeners;
 mod metrics;
@@ -183,6 +186,15 @@ gatewayworker_tests::tests_with_programs! {
     [NODE]
         javascript_client::the_librarys_own_tests_pass,
         javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order,
+        javascript_gateways::through_another_gateway_it_is_the_same_client_and_everything_comes_once_and_in_order,
+        javascript_gateways::when_its_gateway_stops_the_page_knows_what_was_not_acknowledged,
+        javascript_gateways::when_its_gateway_stops_another_one_takes_it_as_a_new_client,
+        javascript_mini_program::a_mini_program_that_is_cut_comes_back_as_the_same_client_and_nothing_is_lost,
+        javascript_mini_program::a_mini_program_that_is_seen_again_notices_a_dead_line,
+        javascript_mini_program::where_the_platform_does_not_tell_the_subprotocol_it_is_a_plain_client,
+        javascript_requests::each_request_gets_the_answer_with_its_id_and_other_texts_are_messages,
+        javascript_requests::a_request_without_an_answer_ends_at_its_timeout_or_with_its_client,
+        javascript_requests::a_request_waits_through_a_cut_and_is_rejected_where_the_client_is_lost,
         javascript_tokens::a_token_is_renewed_before_it_ends_and_the_client_is_the_same,
         javascript_tokens::a_client_whose_token_has_ended_comes_back_with_a_fresh_one_and_is_a_new_one,
         javascript_tokens::a_client_whose_token_ends_while_it_is_cut_off_stays_the_same_with_a_fresh_one,

@@ -2,15 +2,16 @@
 //
 //     node driven.mjs
 //
-// `start(url, options)` connects; each event of `client` is a line `[name, about]`, and `tell(…)` writes another one. At the input's
-// end it leaves.
+// `start(url, options)` connects; each event of `client` is a line `[name, about]`, and `tell(…)` writes another one. Bytes are
+// `{ bytes: […] }`. At the input's end it leaves.
 import { createInterface } from "node:readline";
 
 import { connect, miniProgram } from "../../dist/index.js";
 import { socket } from "../reference/socket.mjs";
 import { wx } from "../reference/wx.mjs";
 
-const tell = (...line) => console.log(JSON.stringify(line));
+const shown = (_, value) => (value instanceof ArrayBuffer ? { bytes: [...new Uint8Array(value)] } : value);
+const tell = (...line) => console.log(JSON.stringify(line, shown));
 
 const start = (url, options) => {
   globalThis.client = connect(url, { ...(socket && { socket }), ...options });
