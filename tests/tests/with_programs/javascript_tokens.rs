@@ -1,25 +1,10 @@
 //! The library for JavaScript in Node where clients are admitted by tokens: it renews them, and comes back with fresh ones.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use gatewayworker_auth::SigningKey;
 use gatewayworker_tests::metrics::Scrape;
 use gatewayworker_tests::{Cable, Cluster, ClusterBuilder, NodeProgram, eventually};
 use serde_json::{Value, json};
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
-
-/// The time, in seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// Returns what a `getToken` returns: a token of lena's, and when it ends, in seconds since 1970.
-fn token(exp: u64) -> Value {
-    let claims = json!({"sub": "lena", "exp": exp});
-    let token = SigningKey::hs256(SECRET).sign(claims.as_object().unwrap(), None).unwrap();
-    json!({"token": token, "exp": exp})
-}
 
 /// The first listener asks for no tokens: by it the builder sees that all are linked.
 fn builder(resume: bool) -> ClusterBuilder {
@@ -37,14 +22,24 @@ async fn cable(cluster: &Cluster) -> Cable {
     Cable::lay(cluster.gateways[0].listeners[1], 1).await
 }
 
-/// Starts a client whose `getToken` gives these tokens, one after the other and the last one always, and says so.
-fn start(cable: &Cable, tokens: &[Value]) -> NodeProgram {
+/// Starts a client whose tokens are good for so many seconds from when they are asked for: the first one, the second one, and
+/// the last one always. It says when it asks, and where it knows when a token ends, it says so to the library.
+fn start(cable: &Cable, lives: &[i32], knows_end: bool) -> NodeProgram {
     let mut client = NodeProgram::client();
-    client.say(&format!("tokens = {}", json!(tokens)));
-    client.say("getToken = () => { tell('asked', Date.now()); return tokens.length > 1 ? tokens.shift() : tokens[0]; }");
-    client.say("Math.random = () => 1"); // all waits are as long as they may be
-    let url = format!("ws://{}", cable.address);
-    client.say(&format!("start({url:?}, {{ resume: true, getToken, minDelay: 20 }})"));
+    client.say(&format!("lives = {lives:?}; asked = 0"));
+    client.say(&format!(
+        "getToken = () => {{ \
+            tell('asked', Date.now()); \
+            const end = Math.floor(Date.now() / 1000) + (lives[asked++] ?? lives.at(-1)); \
+            const token = sign({SECRET:?}, {{ sub: 'lena', exp: end }}); \
+            return {knows_end} ? {{ token, exp: end }} : token; \
+        }}"
+    ));
+    // All waits are as long as they may be.
+    client.say(&format!(
+        "Math.random = () => 1; start('ws://{}', {{ resume: true, getToken, minDelay: 20 }})",
+        cable.address
+    ));
     client
 }
 
@@ -67,20 +62,16 @@ async fn opened(client: &mut NodeProgram, resumable: bool) -> String {
     greeting[1].as_str().unwrap().to_owned()
 }
 
-/// Waits until so many seconds since 1970 have passed.
-async fn past(exp: u64) {
-    eventually("a token's end", async || now() > exp + 1).await;
-}
-
 pub(crate) async fn a_token_is_renewed_before_it_ends_and_the_client_is_the_same() {
     for resume in [true, false] {
         let cluster = builder(resume).start().await;
-        let (cable, end) = (cable(&cluster).await, now() + 3);
-        let mut client = start(&cable, &[token(end), token(end + 3600)]);
+        let cable = cable(&cluster).await;
+        let mut client = start(&cable, &[4, 3600], true);
+        client.say("setTimeout(() => tell('the first one has ended'), 6000)");
         let id = opened(&mut client, resume).await;
-        past(end).await;
+        // Neither a cut nor the gateway's answer to the token comes before.
+        assert_eq!(next(&mut client).await, json!(["the first one has ended"]));
         client.say("client.send('still here')");
-        // Neither a cut nor the gateway's answer to the token has come before.
         assert_eq!(next(&mut client).await, json!(["message", "still here"]));
         assert!(cluster.api().await.is_online(id.parse().unwrap()).await.unwrap());
         client.ends().await;
@@ -89,9 +80,8 @@ pub(crate) async fn a_token_is_renewed_before_it_ends_and_the_client_is_the_same
 
 pub(crate) async fn a_client_whose_token_has_ended_comes_back_with_a_fresh_one_and_is_a_new_one() {
     let cluster = builder(true).start().await;
-    let (cable, end) = (cable(&cluster).await, now() + 2);
-    // Without `exp` the library does not know when to renew.
-    let mut client = start(&cable, &[token(end)["token"].take(), token(end + 3600)["token"].take()]);
+    let cable = cable(&cluster).await;
+    let mut client = start(&cable, &[4, 3600], false);
     let id = opened(&mut client, true).await;
     client.say("client.send('said before')");
     assert_eq!(next(&mut client).await, json!(["message", "said before"]));
@@ -106,22 +96,24 @@ pub(crate) async fn a_client_whose_token_has_ended_comes_back_with_a_fresh_one_a
 
 pub(crate) async fn a_client_whose_token_ends_while_it_is_cut_off_stays_the_same_with_a_fresh_one() {
     let cluster = builder(true).metrics().start().await;
-    let (cable, end) = (cable(&cluster).await, now() + 2);
-    let mut client = start(&cable, &[token(end)["token"].take()]);
+    let cable = cable(&cluster).await;
+    // After the first one, the backend gives tokens that have ended.
+    let mut client = start(&cable, &[4, -60], false);
+    client.say("setTimeout(() => tell('the first one has ended'), 6000)");
     let id = opened(&mut client, true).await;
     let api = cluster.api().await;
     eventually("the admission", async || api.is_online(id.parse().unwrap()).await.unwrap()).await;
     cable.pull();
     assert_eq!(next(&mut client).await[0], "detached");
     client.say("client.send('said while away')");
-    past(end).await;
+    assert_eq!(next(&mut client).await, json!(["the first one has ended"]));
     cable.plug();
     let metrics = cluster.gateways[0].metrics.unwrap();
-    eventually("the old token to be refused twice", async || {
-        Scrape::of(metrics).await.sum("gatewayworker_tokens_refused_total") >= 2.0
+    eventually("a refusal", async || {
+        Scrape::of(metrics).await.get("gatewayworker_tokens_refused_total{reason=\"expired\"}") >= 1.0
     })
     .await;
-    client.say(&format!("tokens = [{}]", token(end + 3600)));
+    client.say("lives = [3600]; client.wake()");
     assert_eq!(next(&mut client).await, json!(["resumed", {"client": id}]));
     assert_eq!(next(&mut client).await, json!(["message", "said while away"]));
     client.ends().await;
@@ -131,7 +123,7 @@ pub(crate) async fn a_token_that_is_refused_is_a_close_and_attempts_become_rare(
     for resume in [true, false] {
         let cluster = builder(resume).start().await;
         let cable = cable(&cluster).await;
-        let mut client = start(&cable, &[json!("nonsense")]);
+        let mut client = start(&cable, &[-60], false);
         let mut asked = Vec::new();
         for _ in 0..7 {
             let line = client.json().await;

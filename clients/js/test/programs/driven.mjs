@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 
 import { connect, miniProgram } from "../../dist/index.js";
 import { socket } from "../reference/socket.mjs";
+import { sign } from "../reference/token.mjs";
 import { wx } from "../reference/wx.mjs";
 
 const shown = (_, value) => (value instanceof ArrayBuffer ? { bytes: [...new Uint8Array(value)] } : value);
@@ -20,5 +21,5 @@ const start = (url, options) => {
   }
 };
 
-Object.assign(globalThis, { start, tell, miniProgram, wx });
+Object.assign(globalThis, { start, tell, miniProgram, sign, wx });
 createInterface(process.stdin).on("line", globalThis.eval).on("close", () => globalThis.client.close());
