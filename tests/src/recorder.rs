@@ -17,6 +17,10 @@ pub enum Happened {
     Message(ClientId, Bytes),
     /// `on_close`.
     Close(ClientId, CloseReason),
+    /// `on_detached`.
+    Detached(ClientId),
+    /// `on_resumed`, with the path of the new handshake.
+    Resumed(ClientId, String),
 }
 
 /// Records every event, greets clients with their id, and handles messages: at `panic` it panics, at `error` it fails, at
@@ -117,6 +121,16 @@ impl Events for Recorder {
                 client.send(message).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn on_detached(&self, client: &Client) -> Result {
+        self.record(Happened::Detached(client.id()));
+        Ok(())
+    }
+
+    async fn on_resumed(&self, client: &Client, handshake: &Handshake) -> Result {
+        self.record(Happened::Resumed(client.id(), handshake.path().to_owned()));
         Ok(())
     }
 

@@ -95,6 +95,22 @@ impl Events for Stock {
         }
     }
 
+    async fn on_detached(&self, client: &Client) -> Result {
+        match self {
+            Self::Chat(events) => events.on_detached(client).await,
+            Self::Http(events) => Box::pin(events.on_detached(client)).await,
+            Self::Nothing => Ok(()),
+        }
+    }
+
+    async fn on_resumed(&self, client: &Client, handshake: &Handshake) -> Result {
+        match self {
+            Self::Chat(events) => events.on_resumed(client, handshake).await,
+            Self::Http(events) => Box::pin(events.on_resumed(client, handshake)).await,
+            Self::Nothing => Ok(()),
+        }
+    }
+
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
         match self {
             Self::Chat(events) => events.on_close(client, reason).await,

@@ -78,6 +78,28 @@ pub trait Events: Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// Called when the connection of a client that may come back is cut: one of `gw.1`, at a listener with `resume`. The
+    /// client is online all the same: its uid, groups and session stay, and what it is sent waits for it, until it comes
+    /// back, or the gateway gives it up, which is [`on_close`](Self::on_close). For a push to the person's phone, or for a
+    /// mark in the list of who is there; most applications have nothing to do here.
+    ///
+    /// It is called behind the messages that the client has sent before. A cut that is over before a worker could take the event
+    /// is not told. A gateway notices a line that has just died after some time (`resume_ping_ms`); where the client is
+    /// back before that, only [`on_resumed`](Self::on_resumed) is called.
+    fn on_detached(&self, client: &Client) -> impl Future<Output = Result> + Send {
+        let _ = client;
+        async { Ok(()) }
+    }
+
+    /// Called when such a client has come back, with the handshake of its new connection:
+    /// [`Client::remote_addr`] may be another one now. It cannot be refused here;
+    /// [`close`](Client::close) closes it. The handshake is empty where the client has come back to another gateway
+    /// than its own and has sent more than 60 KB of headers.
+    fn on_resumed(&self, client: &Client, handshake: &Handshake) -> impl Future<Output = Result> + Send {
+        let _ = (client, handshake);
+        async { Ok(()) }
+    }
+
     /// Called when a client is gone. Its session can be read; changes to it are not kept.
     /// [`Client::close_frame`] is the code and the reason that the client gave, if it did.
     ///
@@ -121,6 +143,14 @@ impl<E: Events> Events for std::sync::Arc<E> {
 
     fn on_message(&self, client: &Client, message: Message) -> impl Future<Output = Result> + Send {
         (**self).on_message(client, message)
+    }
+
+    fn on_detached(&self, client: &Client) -> impl Future<Output = Result> + Send {
+        (**self).on_detached(client)
+    }
+
+    fn on_resumed(&self, client: &Client, handshake: &Handshake) -> impl Future<Output = Result> + Send {
+        (**self).on_resumed(client, handshake)
     }
 
     fn on_close(&self, client: &Client, reason: CloseReason) -> impl Future<Output = Result> + Send {

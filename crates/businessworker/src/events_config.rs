@@ -98,6 +98,10 @@ pub enum EventName {
     Message,
     /// A client is gone.
     Close,
+    /// A client is cut off that may come back: [`Events::on_detached`](crate::Events::on_detached); not sent by default.
+    Detached,
+    /// It has come back: [`Events::on_resumed`](crate::Events::on_resumed); not sent by default.
+    Resumed,
 }
 
 impl EventName {
@@ -108,6 +112,8 @@ impl EventName {
             Self::Connect => "connect",
             Self::Message => "message",
             Self::Close => "close",
+            Self::Detached => "detached",
+            Self::Resumed => "resumed",
         }
     }
 }
@@ -136,7 +142,8 @@ pub struct EventsConfig {
     pub next_secret: SecretKey,
     /// A file with authorities (PEM) that may certify backends, beside those of the system; none by default. It is read once.
     pub ca_file: Option<PathBuf>,
-    /// Which events are sent; all but [`EventName::Open`] by default.
+    /// Which events are sent; [`Connect`](EventName::Connect), [`Message`](EventName::Message) and
+    /// [`Close`](EventName::Close) by default.
     pub send: Vec<EventName>,
     /// How long a request and its answer may take, in milliseconds; 5000 by default.
     pub timeout_ms: u64,

@@ -189,6 +189,14 @@ impl<E: Events> HandlerRunner<E> {
                 let run = pin!(async { self.events.on_message(&client, message).await });
                 (self.contain(Handler::Message, Some(id), received_ms, run).await, None)
             }
+            EventKind::Detached => {
+                let run = pin!(async { self.events.on_detached(&client).await });
+                (self.contain(Handler::Detached, Some(id), received_ms, run).await, None)
+            }
+            EventKind::Resumed(handshake) => {
+                // Boxed: it is rare, and every future would be larger.
+                (Box::pin(self.on_resumed(&client, handshake, received_ms)).await, None)
+            }
             EventKind::Close(body) => {
                 let reason = CloseReason::from_wire(body);
                 client.read_close_frame(body);
@@ -204,7 +212,7 @@ impl<E: Events> HandlerRunner<E> {
             return Ending::Waits(event);
         }
         let handled = match event.kind {
-            EventKind::Connect | EventKind::Message(_) => {
+            EventKind::Connect | EventKind::Message(_) | EventKind::Detached | EventKind::Resumed(_) => {
                 Handled::Event { outcome, changes: changes_of(&client) }
             }
             EventKind::WebSocketConnect { gateway_asks, .. } => {
@@ -287,6 +295,18 @@ impl<E: Events> HandlerRunner<E> {
             self.contain(Handler::WebSocketConnect, Some(client.id()), received_ms, run).await
         };
         (outcome, admission)
+    }
+
+    async fn on_resumed(&self, client: &Client, handshake: &[u8], received_ms: u64) -> HandlerOutcome {
+        let run = pin!(async {
+            // Another gateway leaves a very long one out.
+            let handshake = match handshake {
+                [] => Handshake::default(),
+                bytes => Handshake::parse(bytes)?,
+            };
+            self.events.on_resumed(client, &handshake).await
+        });
+        self.contain(Handler::Resumed, Some(client.id()), received_ms, run).await
     }
 
     async fn reply(&self, clients: &Clients<ClientMap>, id: ClientId, reply: Reply) {

@@ -95,7 +95,9 @@ struct Slot {
 impl HandlerWindow {
     /// The window of a worker that starts now.
     pub(crate) fn new(now_ms: u64) -> Self {
-        Self { slots: [Slot { since_ms: now_ms, before: Default::default(), max_ms: [0; 4] }].into() }
+        Self {
+            slots: [Slot { since_ms: now_ms, before: Default::default(), max_ms: Default::default() }].into(),
+        }
     }
 
     /// Takes the totals of now. Returns the difference to those of a minute ago, by event; events that did not happen
@@ -106,7 +108,7 @@ impl HandlerWindow {
             *max_ms = (*max_ms).max(times.max_ms);
         }
         if now_ms.saturating_sub(last.since_ms) >= SLOT_MS {
-            self.slots.push_back(Slot { since_ms: now_ms, before: totals, max_ms: [0; 4] });
+            self.slots.push_back(Slot { since_ms: now_ms, before: totals, max_ms: Default::default() });
         }
         // The first slot begins a minute ago, or before that.
         while self.slots.get(1).is_some_and(|second| now_ms.saturating_sub(second.since_ms) >= WINDOW_MS) {
@@ -144,13 +146,13 @@ mod tests {
         totals.ended(Handler::Message, ms(8));
         totals.ended(Handler::WorkerStop, ms(8));
         let read = totals.read(10);
-        assert_eq!(read.map(|times| times.count), [1, 0, 8, 1]);
+        assert_eq!(read.map(|times| times.count), [1, 0, 8, 1, 0, 0]);
         assert_eq!(read[2], HandlerTimes { count: 8, total_ms: 12, max_ms: 8 });
         assert_eq!(totals.read(10)[2].max_ms, 0, "the longest begins anew");
     }
 
-    fn messages(count: u64, total_ms: u64, max_ms: u64) -> [HandlerTimes; 4] {
-        let mut totals: [HandlerTimes; 4] = Default::default();
+    fn messages(count: u64, total_ms: u64, max_ms: u64) -> Times {
+        let mut totals: Times = Default::default();
         totals[Handler::Message as usize] = HandlerTimes { count, total_ms, max_ms };
         totals
     }

@@ -188,6 +188,8 @@ fn handler_name(kind: &EventKind) -> &'static str {
         EventKind::Connect => "on_connect",
         EventKind::WebSocketConnect { .. } => "on_websocket_connect",
         EventKind::Message(_) => "on_message",
+        EventKind::Detached => "on_detached",
+        EventKind::Resumed(_) => "on_resumed",
         EventKind::Close(_) => "on_close",
     }
 }

@@ -20,13 +20,21 @@ pub(crate) enum Handler {
     WebSocketConnect,
     Message,
     Close,
+    Detached,
+    Resumed,
     /// That of no event.
     WorkerStop,
 }
 
 /// The handlers of events, as the first of [`Handler`].
-pub(crate) const OF_EVENTS: [Handler; 4] =
-    [Handler::Connect, Handler::WebSocketConnect, Handler::Message, Handler::Close];
+pub(crate) const OF_EVENTS: [Handler; 6] = [
+    Handler::Connect,
+    Handler::WebSocketConnect,
+    Handler::Message,
+    Handler::Close,
+    Handler::Detached,
+    Handler::Resumed,
+];
 
 impl Handler {
     /// Returns its name, as the application writes it.
@@ -36,6 +44,8 @@ impl Handler {
             Self::WebSocketConnect => "on_websocket_connect",
             Self::Message => "on_message",
             Self::Close => "on_close",
+            Self::Detached => "on_detached",
+            Self::Resumed => "on_resumed",
             Self::WorkerStop => "on_worker_stop",
         }
     }
@@ -129,8 +139,14 @@ mod tests {
         }
         timings.handler_ran(Handler::WorkerStop, None, 1);
         let counts: Vec<_> = timings.handlers().map(|(name, counts)| (name, counts.count())).collect();
-        let expected =
-            [("on_connect", 0), ("on_websocket_connect", 0), ("on_message", 1200), ("on_close", 1200)];
+        let expected = [
+            ("on_connect", 0),
+            ("on_websocket_connect", 0),
+            ("on_message", 1200),
+            ("on_close", 1200),
+            ("on_detached", 0),
+            ("on_resumed", 0),
+        ];
         assert_eq!(counts, expected);
         assert_eq!((timings.waits().count(), timings.waits().sum), (1200, 1200.0));
         assert!(

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{Key, Value};
@@ -28,6 +29,9 @@ pub enum Column {
     Groups,
     /// The session.
     Session,
+    /// Since when the client's connection has been cut, where it may come back (`gw.1`). Gateways of the original and of
+    /// older versions do not say it.
+    DetachedSince,
 }
 
 /// The clients that [`Gateway::select`] looks for: those that meet any of the conditions, or
@@ -55,6 +59,9 @@ pub struct Row {
     pub groups: Vec<GroupId>,
     /// Its session, as it is stored.
     pub session: Bytes,
+    /// Since when its connection has been cut, to a second; `None` while it is connected. Until it comes back, or its
+    /// gateway gives it up, it is online as any other: what it is sent waits for it.
+    pub detached_since: Option<SystemTime>,
 }
 
 impl Row {
@@ -139,6 +146,7 @@ impl Gateway {
             Column::Uid => Field::Uid,
             Column::Groups => Field::Groups,
             Column::Session => Field::Session,
+            Column::DetachedSince => Field::DetachedSince,
         };
         self.select_fields(columns.into_iter().map(field).collect(), clients, read_row).await
     }
@@ -327,7 +335,14 @@ fn read_row(row: &Value) -> Row {
         uid: decode::column(row, "uid").and_then(decode::uid),
         groups: decode::column(row, "groups").map(decode::groups).unwrap_or_default(),
         session: decode::column(row, "session").and_then(decode::text).unwrap_or_default(),
+        detached_since: decode::column(row, "detached_since").and_then(time),
     }
+}
+
+/// A time in seconds since 1970.
+fn time(value: &Value) -> Option<SystemTime> {
+    let seconds = u64::try_from(value.as_int()?).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 fn uids(rows: IndexMap<ClientId, Row>) -> Vec<Uid> {

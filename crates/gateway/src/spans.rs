@@ -118,6 +118,8 @@ fn event_name(cmd: u8) -> &'static str {
         code::ON_WEBSOCKET_CONNECT => "on_websocket_connect",
         code::ON_MESSAGE => "on_message",
         code::ON_CLOSE => "on_close",
+        code::ON_DETACHED => "on_detached",
+        code::ON_RESUMED => "on_resumed",
         _ => "unknown",
     }
 }

@@ -1,6 +1,6 @@
 //! The numbers of the commands: the `cmd` byte of a frame.
 //!
-//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 224
+//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 226
 //! are ours. How a command's frame is laid out stands in the file of the command, in
 //! [`command`](crate::command) or, where it is answered, in `question`.
 
@@ -65,3 +65,7 @@ pub const PRESENCE_REPORT: u8 = 223;
 /// Ours: the first thing that a gateway says on a connection to another one, for a client of that one which has come back to
 /// the first.
 pub const RESUME: u8 = 224;
+/// Ours, and so is the one below: events of clients that keep their connection over cuts. Only a worker that lists
+/// `detached-events` is told them.
+pub const ON_DETACHED: u8 = 225;
+pub const ON_RESUMED: u8 = 226;

@@ -46,6 +46,9 @@ pub struct Features {
     pub interest: bool,
     /// `event-context`: each event carries an [`EventContext`](crate::EventContext).
     pub event_context: bool,
+    /// `detached-events`: the worker is told when the connection of a client that may come back is cut, and when the
+    /// client has come back.
+    pub detached_events: bool,
 }
 
 /// What a gateway names in its answer to a worker that lists `acknowledged-events`.
@@ -71,6 +74,7 @@ impl Features {
         trace_context: true,
         interest: true,
         event_context: true,
+        detached_events: true,
     };
 
     /// The features with these names; unknown names are ignored.
@@ -88,6 +92,7 @@ impl Features {
                 "trace-context" => features.trace_context = true,
                 "interest" => features.interest = true,
                 "event-context" => features.event_context = true,
+                "detached-events" => features.detached_events = true,
                 _ => {}
             }
         }
@@ -107,6 +112,7 @@ impl Features {
             (self.trace_context, "trace-context"),
             (self.interest, "interest"),
             (self.event_context, "event-context"),
+            (self.detached_events, "detached-events"),
         ]
         .into_iter()
         .filter_map(|(listed, name)| listed.then_some(name))
@@ -212,7 +218,7 @@ mod tests {
             (welcome(some), r#"{"features":["channel"]}"#),
             (
                 welcome(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","trace-context","interest","event-context"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","trace-context","interest","event-context","detached-events"]}"#,
             ),
             (
                 PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },

@@ -2,14 +2,15 @@
 //!
 //! The connection between both begins with RESUME, whose body is a [`RelayedResume`]; it shows the secret key, as there is no
 //! hello. [`RelayedAnswer`] is the answer, in the form of an answer to a question. Behind [`RelayedAnswer::Attached`] the
-//! connection carries the client's bytes, in both directions. Both bodies are JSON.
+//! connection carries the client's bytes, in both directions. Both bodies are JSON; the handshake
+//! stands in RESUME's ext.
 
 use std::net::SocketAddrV4;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::{Frame, SecretKey, code, frame_answer};
+use crate::{Frame, HEADER_LEN, SecretKey, code, frame_answer};
 
 /// The longest RESUME, and the longest answer, in bytes.
 pub const MAX_RELAYED_LEN: usize = 64 * 1024;
@@ -27,6 +28,9 @@ pub struct RelayedResume {
     pub got: u64,
     /// Where the client's connection comes from.
     pub address: SocketAddrV4,
+    /// The connection's handshake, as in ON_WEBSOCKET_CONNECT. It is left out where RESUME would be too long with it.
+    #[serde(skip)]
+    pub handshake: Bytes,
     /// What the handshake has agreed on about permessage-deflate: 0 where it was not offered, 1 where the offer was declined,
     /// or the bits of the window of compressed messages to the client, 9 to 15.
     #[serde(default)]
@@ -58,13 +62,16 @@ pub enum RelayedAnswer {
 impl RelayedResume {
     /// Reads the body of RESUME; `None` where it is none.
     pub fn from_frame(frame: &Frame) -> Option<Self> {
-        serde_json::from_slice(&frame.body).ok().filter(|_| frame.cmd == code::RESUME)
+        let resume: Self = serde_json::from_slice(&frame.body).ok().filter(|_| frame.cmd == code::RESUME)?;
+        Some(Self { handshake: frame.ext.clone(), ..resume })
     }
 
     /// Appends the frame to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
-        let body = serde_json::to_vec(self).unwrap_or_default().into();
-        Frame { cmd: code::RESUME, body, ..Frame::default() }.encode(out);
+        let body: Bytes = serde_json::to_vec(self).unwrap_or_default().into();
+        let room = MAX_RELAYED_LEN.saturating_sub(HEADER_LEN + body.len());
+        let ext = if self.handshake.len() <= room { self.handshake.clone() } else { Bytes::new() };
+        Frame { cmd: code::RESUME, ext, body, ..Frame::default() }.encode(out);
     }
 }
 
@@ -95,6 +102,7 @@ mod tests {
             attempt: 3,
             got: 1 << 40,
             address: SocketAddrV4::new([10, 0, 0, 1].into(), 5),
+            handshake: "a handshake".into(),
             compression: 15,
             admission: Some(RelayedAdmission { uid: Some("ann".to_owned()), left_ms: None }),
         };
@@ -104,6 +112,12 @@ mod tests {
         assert_eq!(RelayedResume::from_frame(&frame), Some(resume.clone()));
         assert_eq!(RelayedResume::from_frame(&Frame { cmd: code::PING, ..frame }), None);
         assert!(!format!("{resume:?}").contains("key\""), "the key is not shown");
+        let long = RelayedResume { handshake: vec![b'x'; MAX_RELAYED_LEN].into(), ..resume.clone() };
+        out.clear();
+        long.encode(&mut out);
+        let frame = Frame::parse(&mut out, MAX_RELAYED_LEN).unwrap().unwrap();
+        let without = RelayedResume { handshake: Bytes::new(), ..resume };
+        assert_eq!(RelayedResume::from_frame(&frame), Some(without));
         for (answer, json) in [
             (RelayedAnswer::Attached, r#""attached""#),
             (RelayedAnswer::Lost("expired".to_owned()), r#"{"lost":"expired"}"#),

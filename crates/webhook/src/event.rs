@@ -29,6 +29,8 @@ pub(crate) enum Kind<'a> {
     /// With whether the client marked it as binary.
     Message(&'a Bytes, bool),
     Close(CloseReason),
+    Detached,
+    Resumed(&'a Handshake),
 }
 
 /// The keys, in the order in which they are sent. What does not apply is left out.
@@ -145,8 +147,10 @@ impl Event {
             form.groups_cut = context.is_cut;
         }
         match kind {
-            Kind::Open => {}
-            Kind::Connect(handshake) => form.handshake = Some(HandshakeForm::of(handshake)),
+            Kind::Open | Kind::Detached => {}
+            Kind::Connect(handshake) | Kind::Resumed(handshake) => {
+                form.handshake = Some(HandshakeForm::of(handshake))
+            }
             Kind::Message(message, binary) => {
                 (form.message, form.message_base64) = text_or_base64(message);
                 form.binary = Some(*binary);
@@ -178,6 +182,8 @@ impl Kind<'_> {
             Self::Connect(_) => EventName::Connect,
             Self::Message(..) => EventName::Message,
             Self::Close(_) => EventName::Close,
+            Self::Detached => EventName::Detached,
+            Self::Resumed(_) => EventName::Resumed,
         }
     }
 }
@@ -318,6 +324,8 @@ pub(crate) mod tests {
             Kind::Message(&text, false),
             Kind::Message(&bytes, true),
             Kind::Close(CloseReason::ClientLeft),
+            Kind::Detached,
+            Kind::Resumed(&handshake),
         ];
         let strange = Bytes::from_static(b"\xff");
         let mut strange = context(Some(strange.clone()), vec![strange]);

@@ -201,7 +201,9 @@ impl HttpEvents {
 
     /// Does what `on_failure` says for an event other than a connect.
     async fn fail(&self, client: &Client, name: EventName) -> Result {
-        if self.on_failure == OnFailure::Drop || name == EventName::Close {
+        // A client that only came or went has done nothing that it could do again.
+        let is_notice = matches!(name, EventName::Close | EventName::Detached | EventName::Resumed);
+        if self.on_failure == OnFailure::Drop || is_notice {
             self.stats.dropped.count();
             return Ok(());
         }
@@ -248,6 +250,14 @@ impl Events for HttpEvents {
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         self.handle_or_fail(client, Kind::Message(message.bytes(), message.is_binary())).await
+    }
+
+    async fn on_detached(&self, client: &Client) -> Result {
+        self.handle_or_fail(client, Kind::Detached).await
+    }
+
+    async fn on_resumed(&self, client: &Client, handshake: &Handshake) -> Result {
+        self.handle_or_fail(client, Kind::Resumed(handshake)).await
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
+use crate::resume::Line;
+
 /// A cluster without workers, and a worker in it that sends its events to a backend.
 pub(crate) async fn cluster_of(config: &EventsConfig) -> (Cluster, Application) {
     let cluster = Cluster::builder().workers(0).start().await;
@@ -122,6 +124,30 @@ async fn only_the_events_are_sent_that_the_settings_name() {
     assert_eq!(client.bytes(3).await, b"hi\n");
     let names: Vec<_> = backend.received().iter().map(|one| one.event["event"].clone()).collect();
     assert_eq!(names, ["open", "message"]);
+}
+
+#[tokio::test]
+async fn a_backend_that_asks_is_told_of_clients_that_are_cut_off_and_come_back() {
+    let backend = Backend::answering(200, echo).await;
+    let cluster = Cluster::builder().workers(0).gateway(|config| config.resume = true).start().await;
+    let mut config = backend.config();
+    config.send = vec![EventName::Connect, EventName::Message, EventName::Detached, EventName::Resumed];
+    let _worker = worker_of(&cluster, &config);
+    let mut line = Line::open(cluster.listener()).await;
+    line.control(json!({"start": {}})).await;
+    let token = line.expect_control().await["hello"]["token"].as_str().unwrap().to_owned();
+    let connect = backend.event("connect").await;
+    // It is admitted then; before, it would not be kept.
+    line.0.send("hi").await;
+    assert_eq!(line.data().await, "hi");
+    drop(line);
+    let detached = backend.event("detached").await;
+    assert_eq!(detached["client_id"], connect["client_id"]);
+    let mut line = Line::open_with(cluster.listener(), "/back", "gw.1").await;
+    line.resume(&token, 1, 1).await;
+    let resumed = backend.event("resumed").await;
+    assert_eq!(resumed["client_id"], connect["client_id"]);
+    assert_eq!(resumed["handshake"]["path"], "/back");
 }
 
 /// Whether one of the signatures of a request is made with a key.

@@ -38,6 +38,7 @@ mod resume;
 mod resume_bad_input;
 mod resume_compressed;
 mod resume_elsewhere;
+mod resume_events;
 mod resume_limits;
 mod rfc6455;
 mod rfc7692;

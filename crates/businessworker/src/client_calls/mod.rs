@@ -178,6 +178,14 @@ impl<E: Events> Events for ClientCalls<E> {
         self.inner.on_message(client, message).await
     }
 
+    fn on_detached(&self, client: &Client) -> impl Future<Output = Result> + Send {
+        self.inner.on_detached(client)
+    }
+
+    fn on_resumed(&self, client: &Client, handshake: &Handshake) -> impl Future<Output = Result> + Send {
+        self.inner.on_resumed(client, handshake)
+    }
+
     fn on_close(&self, client: &Client, reason: CloseReason) -> impl Future<Output = Result> + Send {
         self.inner.on_close(client, reason)
     }

@@ -72,6 +72,10 @@ pub enum EventKind {
     },
     /// The client has sent a message.
     Message(Payload),
+    /// The client's connection is cut, and the client is kept.
+    Detached,
+    /// The client has another connection, with this unparsed handshake.
+    Resumed(Bytes),
     /// The client is gone. The bytes are the body of ON_CLOSE, which
     /// [`CloseReason`](crate::CloseReason) and [`ClientCloseFrame`](crate::ClientCloseFrame) parse.
     Close(Bytes),
@@ -105,6 +109,10 @@ impl Event {
                 (origin, session, EventKind::WebSocketConnect { handshake, gateway_asks: asks })
             }
             Command::OnMessage { origin, session, message } => (origin, session, EventKind::Message(message)),
+            Command::OnDetached { origin, session } => (origin, session, EventKind::Detached),
+            Command::OnResumed { origin, session, handshake } => {
+                (origin, session, EventKind::Resumed(handshake))
+            }
             Command::OnClose { origin, session, reason } => (origin, session, EventKind::Close(reason)),
             other => return Err(other),
         };
@@ -178,8 +186,10 @@ impl Event {
             return 0;
         }
         let body = match &self.kind {
-            EventKind::Connect => 0,
-            EventKind::WebSocketConnect { handshake: body, .. } | EventKind::Close(body) => body.len(),
+            EventKind::Connect | EventKind::Detached => 0,
+            EventKind::WebSocketConnect { handshake: body, .. }
+            | EventKind::Resumed(body)
+            | EventKind::Close(body) => body.len(),
             EventKind::Message(Payload { body: Body::Plain(body) | Body::Php(body), .. }) => body.len(),
         };
         EVENT_COST + self.session.len() + body + self.context.as_deref().map_or(0, cost_of_context)

@@ -145,7 +145,7 @@ impl Params {
         }
     }
 
-    /// Reads columns: all three if not given, as in the original.
+    /// Reads columns: uid, groups and session if not given, as in the original.
     pub(super) fn fields(&mut self, name: &str) -> Read<Vec<Column>> {
         let Some(given) = self.take(name)? else {
             return Ok(vec![Column::Session, Column::Uid, Column::Groups]);
@@ -154,7 +154,11 @@ impl Params {
             Some("uid") => Ok(Column::Uid),
             Some("groups") => Ok(Column::Groups),
             Some("session") => Ok(Column::Session),
-            _ => Err(CallError::bad_param(name, format_args!("uid, groups or session, not {}", short(one)))),
+            Some("detached_since") => Ok(Column::DetachedSince),
+            _ => {
+                let why = format_args!("uid, groups, session or detached_since, not {}", short(one));
+                Err(CallError::bad_param(name, why))
+            }
         })?;
         if fields.is_empty() { Err(CallError::bad_param(name, "is empty")) } else { Ok(fields) }
     }

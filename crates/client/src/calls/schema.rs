@@ -41,7 +41,7 @@ impl Kind {
             Self::Uid | Self::Group => name(),
             Self::Uids | Self::Groups => one_or_list(name()),
             Self::Session => json!({"type": "object"}),
-            Self::Fields => one_or_list(json!({"enum": ["uid", "groups", "session"]})),
+            Self::Fields => one_or_list(json!({"enum": ["uid", "groups", "session", "detached_since"]})),
             Self::Position => position(),
             Self::Limit => json!({
                 "type": ["integer", "string"],

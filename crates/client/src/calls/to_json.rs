@@ -4,6 +4,7 @@
 //! form for is null.
 
 use std::fmt::Display;
+use std::time::UNIX_EPOCH;
 
 use gatewayworker_protocol::php::{self, Array};
 use indexmap::IndexMap;
@@ -47,6 +48,10 @@ pub(super) fn rows(rows: IndexMap<ClientId, Row>, columns: &[Column]) -> Value {
             Column::Uid => ("uid".into(), row.uid.as_ref().map_or(Value::Null, text)),
             Column::Groups => ("groups".into(), list(row.groups.clone())),
             Column::Session => ("session".into(), session_or_null(row.session())),
+            Column::DetachedSince => {
+                let since = row.detached_since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+                ("detached_since".into(), since.map(|since| since.as_secs()).into())
+            }
         };
         Value::Object(columns.iter().map(column).collect())
     })

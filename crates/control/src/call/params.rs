@@ -40,7 +40,7 @@ fn argument(param: &'static Param, last: bool) -> Arg {
         Kind::Fields => arg
             .action(ArgAction::Append)
             .value_delimiter(',')
-            .value_parser(["uid", "groups", "session"])
+            .value_parser(["uid", "groups", "session", "detached_since"])
             .value_name("FIELD"),
         Kind::Where | Kind::Session => arg.value_name("JSON"),
         // Only the last argument can take any number of values.

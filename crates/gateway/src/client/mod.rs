@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gatewayworker_protocol::close_code::SERVICE_RESTART;
 use gatewayworker_protocol::{ClientId, MAX_MESSAGE_LEN, TraceContext};
 use tokio::net::TcpStream;
@@ -170,7 +171,7 @@ struct AdmissibleClient {
 #[derive(Default)]
 pub(crate) struct Opening {
     /// The body of ON_WEBSOCKET_CONNECT, for a WebSocket client.
-    handshake: Option<Vec<u8>>,
+    handshake: Option<Bytes>,
     /// Bytes received behind that.
     received: Vec<u8>,
     /// What the handshake has agreed on about compression.
@@ -265,7 +266,8 @@ async fn upgrade(
         }
         _ => None,
     };
-    let mut opening = Opening { handshake: Some(handshake), received, compression, checked, trace_parent };
+    let mut opening =
+        Opening { handshake: Some(handshake.into()), received, compression, checked, trace_parent };
     if let Some(resume) = resume {
         return Ok(Accepted::Returning(resume, opening));
     }

@@ -103,6 +103,7 @@ pub(crate) async fn resume(shard: Rc<ShardThread>, returning: Box<ReturningConne
         attempt: resume.attempt,
         got: resume.got,
         address,
+        handshake: client.handshake.clone().unwrap_or_default(),
         compression: client.compression,
         prefix: Bytes::new(),
         grant: client.checked.as_ref().map(|checked| checked.grant(now_ms)),
@@ -129,6 +130,7 @@ pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConne
         attempt: request.attempt,
         got: request.got,
         address: request.address,
+        handshake: request.handshake,
         compression: Compression::of_number(request.compression),
         prefix: prefix.clone(),
         grant: request.admission.map(|admission| Grant {

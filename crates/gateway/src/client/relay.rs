@@ -103,6 +103,7 @@ async fn ask(
         attempt: returning.resume.attempt,
         got: returning.resume.got,
         address: returning.address,
+        handshake: returning.client.handshake.clone().unwrap_or_default(),
         compression: returning.client.compression.number(),
         admission: grant.map(|grant| RelayedAdmission {
             uid: grant.uid.map(|uid| String::from_utf8_lossy(&uid).into_owned()),

@@ -25,6 +25,7 @@ use super::event_log::{Ended, EventLog};
 use super::event_spans::{self, SpanEnd};
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
+use super::resumption::told::is_of_connection;
 use super::source::{self, Source};
 use super::table::Key;
 use super::worker_link::WorkerLink;
@@ -110,6 +111,16 @@ impl<P: Ports> Shard<P> {
         let Some(log) = log.as_mut().filter(|log| !log.is_returned) else { return Given::No };
         let Some((event, body)) = log.next() else { return Given::No };
         let (cmd, acknowledges) = (event.cmd, link.acknowledges());
+        if is_of_connection(cmd) && !link.features.detached_events {
+            // It was made for a worker that is told such.
+            let (trace, _) = event_spans::split(event.flag, body);
+            let dropped = trace.map(|trace| (trace, link.clone()));
+            log.remove_next();
+            if let Some((trace, link)) = dropped {
+                self.end_span(trace, &link, SpanEnd::Dropped, false);
+            }
+            return Given::Yes;
+        }
         if link.features.event_context && event.flag & FLAG_EVENT_CONTEXT == 0 && cmd != code::ADOPT {
             self.add_context(id);
             return self.give_next(id);

@@ -176,6 +176,18 @@ impl<B> EventLog<B> {
         }
     }
 
+    /// Takes the last event out, with its body, where it waits, no worker was given it before, and it has such a command.
+    pub(super) fn take_last_waiting(&mut self, is_such: impl Fn(u8) -> bool) -> Option<(Event, Vec<u8>)> {
+        let last = *self.events.back()?;
+        if !self.has_waiting() || last.flag & FLAG_REDELIVERED != 0 || !is_such(last.cmd) {
+            return None;
+        }
+        self.events.pop_back();
+        let body = self.bodies.split_off(self.bodies.len() - last.len as usize);
+        self.compact();
+        Some((last, body))
+    }
+
     /// Takes the first event that waits out.
     pub(super) fn remove_next(&mut self) {
         let at = self.given;

@@ -75,6 +75,8 @@ fn name(cmd: u8) -> &'static str {
         code::ON_WEBSOCKET_CONNECT => "ON_WEBSOCKET_CONNECT",
         code::ON_MESSAGE => "ON_MESSAGE",
         code::ON_CLOSE => "ON_CLOSE",
+        code::ON_DETACHED => "ON_DETACHED",
+        code::ON_RESUMED => "ON_RESUMED",
         _ => "an event",
     }
 }

@@ -348,6 +348,8 @@ pub fn told(link: &WorkerLink<MemoryLink>) -> Vec<String> {
             code::ON_WEBSOCKET_CONNECT => format!("handshake {id}{again}"),
             code::ON_MESSAGE => format!("message {id} {}{again}", String::from_utf8_lossy(&frame.body)),
             code::ON_CLOSE => format!("close {id}{again}"),
+            code::ON_DETACHED => format!("detached {id}{again}"),
+            code::ON_RESUMED => format!("resumed {id} {}{again}", String::from_utf8_lossy(&frame.body)),
             code::ADOPT => format!("adopt {id}{again}"),
             _ => match Command::decode(frame).expect("a command") {
                 Command::Forget(ids) => format!("forget {}", ids[0]),

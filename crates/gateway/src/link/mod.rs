@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{DetachedLinkSocket, LinkPeer, LinkReader, LinkStream, LinkWriter};
@@ -494,6 +495,11 @@ impl AskShards for Link {
             parts.push(part.await.map_err(|_| LinkError::ShardGone(index))?);
         }
         Ok(question.whole(parts))
+    }
+
+    fn clock_start_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (now.as_millis() as u64).saturating_sub(self.shard.now_ms())
     }
 
     async fn inspect(&mut self, request: InspectRequest) -> Result<Bytes, LinkError> {

@@ -15,20 +15,7 @@ pub(super) fn webhooks() -> Value {
         (
             "connect",
             "The handshake of a WebSocket client. The answer admits or refuses it.",
-            vec![(
-                "handshake",
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "path": text(),
-                        "query": {"type": "object", "description": "As PHP's $_GET: `b[]=1` is a list"},
-                        "headers": {"type": "object", "additionalProperties": text(), "description": "By names in lowercase"},
-                        "cookies": {"type": "object"},
-                        "address": {"type": ["string", "null"], "description": "The client's address and port"},
-                    },
-                    "required": ["path", "query", "headers", "cookies", "address"],
-                }),
-            )],
+            vec![("handshake", handshake())],
         ),
         (
             "message",
@@ -61,11 +48,35 @@ pub(super) fn webhooks() -> Value {
                 ),
             ],
         ),
+        (
+            "detached",
+            "A client that may come back (`gw.1`) is cut off, and online all the same. Only where `events.send` names it.",
+            vec![],
+        ),
+        (
+            "resumed",
+            "It has come back, with this handshake. Only where `events.send` names it.",
+            vec![("handshake", handshake())],
+        ),
     ];
     let webhook = |(name, summary, own): (&str, &str, Vec<(&str, Value)>)| {
         (name.to_owned(), json!({"post": operation(name, summary, own)}))
     };
     events.into_iter().map(webhook).collect::<Map<_, _>>().into()
+}
+
+fn handshake() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "path": {"type": "string"},
+            "query": {"type": "object", "description": "As PHP's $_GET: `b[]=1` is a list"},
+            "headers": {"type": "object", "additionalProperties": {"type": "string"}, "description": "By names in lowercase"},
+            "cookies": {"type": "object"},
+            "address": {"type": ["string", "null"], "description": "The client's address and port"},
+        },
+        "required": ["path", "query", "headers", "cookies", "address"],
+    })
 }
 
 fn operation(name: &str, summary: &str, own: Vec<(&str, Value)>) -> Value {
@@ -98,7 +109,7 @@ fn operation(name: &str, summary: &str, own: Vec<(&str, Value)>) -> Value {
 fn event(name: &str, own: Vec<(&str, Value)>) -> Value {
     let mut required = vec!["event", "id", "client_id", "session", "redelivered", "gateway_port", "try"];
     match name {
-        "connect" => required.push("handshake"),
+        "connect" | "resumed" => required.push("handshake"),
         "message" => required.push("binary"),
         "close" => required.push("reason"),
         _ => {}

@@ -25,7 +25,9 @@ mod kick;
 mod leave_group;
 mod on_close;
 mod on_connect;
+mod on_detached;
 mod on_message;
+mod on_resumed;
 mod on_websocket_connect;
 mod origin;
 mod payload;
@@ -97,6 +99,23 @@ pub enum Command {
         /// Between our own daemons the name of a [`CloseReason`](crate::CloseReason), perhaps with
         /// a [`ClientCloseFrame`](crate::ClientCloseFrame) behind it; empty from and to PHP.
         reason: Bytes,
+    },
+    /// Ours: the connection of a client that may come back is cut. The client is there all the same.
+    OnDetached {
+        /// The client.
+        origin: Origin,
+        /// Its session.
+        session: Bytes,
+    },
+    /// Ours: such a client has come back. It may come without [`OnDetached`](Command::OnDetached): where the old connection
+    /// seemed alive.
+    OnResumed {
+        /// The client, with its address of now.
+        origin: Origin,
+        /// Its session.
+        session: Bytes,
+        /// The new connection's handshake, as in [`OnWebSocketConnect`](Command::OnWebSocketConnect).
+        handshake: Bytes,
     },
     /// A sign of life. Between our own daemons it may carry a [`PingBody`](crate::PingBody).
     Ping(Bytes),
@@ -299,6 +318,8 @@ impl Command {
             code::ON_WEBSOCKET_CONNECT => on_websocket_connect::decode(&mut frame),
             code::ON_MESSAGE => on_message::decode(Origin::of(&frame), frame.flag, frame.ext, frame.body),
             code::ON_CLOSE => on_close::decode(&mut frame),
+            code::ON_DETACHED => on_detached::decode(&mut frame),
+            code::ON_RESUMED => on_resumed::decode(&mut frame),
             code::PING => ping::decode(&mut frame),
             code::WORKER_CONNECT => Self::WorkerConnect(hello::decode(&frame)?),
             code::GATEWAY_CLIENT_CONNECT => Self::ClientConnect(hello::decode(&frame)?),
@@ -349,6 +370,8 @@ impl Command {
             }
             Self::OnMessage { origin, session, message } => on_message::encode(origin, session, message),
             Self::OnClose { origin, session, reason } => on_close::encode(origin, session, reason),
+            Self::OnDetached { origin, session } => on_detached::encode(origin, session),
+            Self::OnResumed { origin, session, handshake } => on_resumed::encode(origin, session, handshake),
             Self::Ping(body) => ping::encode(body),
             Self::WorkerConnect(hello) => hello::encode(code::WORKER_CONNECT, &hello),
             Self::ClientConnect(hello) => hello::encode(code::GATEWAY_CLIENT_CONNECT, &hello),

@@ -37,6 +37,9 @@ pub enum Field {
     /// Ours: what others see of the client in presence rooms, a JSON object as text. Other gateways leave it out, or
     /// answer it with null.
     Presence,
+    /// Ours: since when the client's connection has been cut, where it may come back, in seconds since 1970; null while it is
+    /// connected. Other gateways leave it out, or answer it with null.
+    DetachedSince,
     /// A name that is no field's; it is answered with null.
     Other(String),
 }
@@ -62,6 +65,7 @@ impl Field {
             "groups" => Self::Groups,
             "session" => Self::Session,
             "presence" => Self::Presence,
+            "detached_since" => Self::DetachedSince,
             other => Self::Other(other.to_owned()),
         }
     }
@@ -73,6 +77,7 @@ impl Field {
             Self::Groups => "groups",
             Self::Session => "session",
             Self::Presence => "presence",
+            Self::DetachedSince => "detached_since",
             Self::Other(name) => name,
         }
     }

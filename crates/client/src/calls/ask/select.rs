@@ -15,7 +15,7 @@ pub(super) const CALL: Call = Call {
         Param::optional(
             "fields",
             Kind::Fields,
-            "The columns of each client: `uid`, `groups` and `session`, all three by default",
+            "The columns of each client: `uid`, `groups` and `session`, which are the default, and `detached_since`: since when a client that may come back (`gw.1`) is cut off, in seconds since 1970, or null",
         ),
         Param::optional(
             "where",

@@ -143,7 +143,9 @@ pub(super) fn route(command: Command, caller: &Closer, number: impl FnOnce() -> 
         | Command::OnConnect { .. }
         | Command::OnWebSocketConnect { .. }
         | Command::OnMessage { .. }
-        | Command::OnClose { .. } => None,
+        | Command::OnClose { .. }
+        | Command::OnDetached { .. }
+        | Command::OnResumed { .. } => None,
     }
 }
 

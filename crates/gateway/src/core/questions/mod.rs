@@ -54,6 +54,9 @@ pub trait AskShards {
     /// Collects the parts of the shards, and returns the whole.
     fn gather<Q: Gather>(&mut self, question: Q) -> impl Future<Output = Result<Bytes, Self::Error>>;
 
+    /// Returns what is to be added to a time of the shards' clocks, in ms, for one since 1970.
+    fn clock_start_ms(&self) -> u64;
+
     /// Answers a question about the gateway itself, of which a shard's table knows a part at most.
     fn inspect(&mut self, request: InspectRequest) -> impl Future<Output = Result<Bytes, Self::Error>>;
 
@@ -79,7 +82,10 @@ pub async fn answer_with<A: AskShards>(question: Question, shards: &mut A) -> Re
             shards.gather(batch_connections_by_uid::BatchConnectionsByUid(uids)).await
         }
         Question::GroupIds => shards.gather(group_ids::GroupIds).await,
-        Question::Select(select) => shards.gather(select::Selection(select)).await,
+        Question::Select(select) => {
+            let clock_start_ms = shards.clock_start_ms();
+            shards.gather(select::Selection { select, clock_start_ms }).await
+        }
         Question::Inspect(request) => shards.inspect(request).await,
         Question::PresenceReport(report) => Ok(shards.take_presence(report.map(|report| *report))),
     }

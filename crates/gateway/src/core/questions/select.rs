@@ -13,8 +13,12 @@ use crate::core::client::Client;
 use crate::core::ports::Ports;
 use crate::core::table::Table;
 
-/// `None` where the question could not be read: it lets nobody through.
-pub(super) struct Selection(pub(super) Option<Select>);
+pub(super) struct Selection {
+    /// `None` where the question could not be read: it lets nobody through.
+    pub(super) select: Option<Select>,
+    /// When the shards' clocks began, in ms since 1970.
+    pub(super) clock_start_ms: u64,
+}
 
 /// A row of the answer.
 #[derive(Debug)]
@@ -27,20 +31,23 @@ pub(super) struct Row {
     session: Bytes,
     /// Where it was asked for.
     presence: Option<Arc<str>>,
+    detached_since_ms: Option<u64>,
 }
 
 impl Gather for Selection {
     type Part = Vec<Row>;
 
     fn part<P: Ports>(&self, table: &Table<P>) -> Vec<Row> {
-        self.0.as_ref().map(|select| rows(table, select)).unwrap_or_default()
+        self.select.as_ref().map(|select| rows(table, select)).unwrap_or_default()
     }
 
     fn whole(&self, parts: Vec<Vec<Row>>) -> Bytes {
-        let fields = self.0.as_ref().map_or(&[][..], |select| &select.fields);
+        let fields = self.select.as_ref().map_or(&[][..], |select| &select.fields);
         let mut rows: Vec<Row> = parts.into_iter().flatten().collect();
         rows.sort_unstable_by_key(|row| row.order);
-        let rows = rows.into_iter().map(|row| (id_key(row.connection_id), columns(fields, row)));
+        let rows = rows
+            .into_iter()
+            .map(|row| (id_key(row.connection_id), columns(fields, row, self.clock_start_ms)));
         php::serialize(&map(rows)).into()
     }
 }
@@ -98,11 +105,12 @@ fn row<P: Ports>(table: &Table<P>, client: &Client<P>, order: (u32, u64), shows_
         uid: table.uid_of(client),
         groups: table.groups_of(client),
         session: Bytes::copy_from_slice(&client.session),
+        detached_since_ms: client.resumable.as_ref().and_then(|known| known.detached_since_ms()),
         presence: shows_presence.then(|| table.presence_of(client)).flatten(),
     }
 }
 
-fn columns(fields: &[Field], row: Row) -> Value {
+fn columns(fields: &[Field], row: Row, clock_start_ms: u64) -> Value {
     let mut columns = Array::with_capacity(fields.len());
     for field in fields {
         let value = match field {
@@ -116,6 +124,9 @@ fn columns(fields: &[Field], row: Row) -> Value {
                 let data = row.presence.as_ref().map(|data| Bytes::copy_from_slice(data.as_bytes()));
                 data.map_or(Value::Null, Value::String)
             }
+            Field::DetachedSince => row
+                .detached_since_ms
+                .map_or(Value::Null, |since_ms| Value::Int(((clock_start_ms + since_ms) / 1000) as i64)),
             Field::Other(_) => Value::Null,
         };
         columns.insert(Key::from_bytes(field.key().as_bytes()), value);

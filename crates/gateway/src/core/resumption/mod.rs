@@ -10,7 +10,8 @@
 //! - `kept`: the messages that are kept;
 //! - `control`: control messages, as bytes;
 //! - `closed`: what is left of a client that the application has closed while it was away;
-//! - `receiving`: what such a client sends.
+//! - `receiving`: what such a client sends;
+//! - `told`: what its worker is told.
 
 mod closed;
 pub(crate) mod control;
@@ -18,6 +19,7 @@ pub(super) mod kept;
 mod receiving;
 #[cfg(test)]
 mod tests;
+pub(super) mod told;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -110,6 +112,11 @@ impl Resumable {
     pub(super) fn is_detached(&self) -> bool {
         self.detached.is_some()
     }
+
+    /// Since when its connection is cut, in ms of the shard's clock.
+    pub(super) fn detached_since_ms(&self) -> Option<u64> {
+        self.detached.map(|detached| detached.until_ms.saturating_sub(self.policy.resume_ms))
+    }
 }
 
 /// The clients of a shard that may come back, together.
@@ -159,6 +166,8 @@ pub struct Returning<S> {
     pub got: u64,
     /// Where the connection comes from.
     pub address: SocketAddrV4,
+    /// The body of ON_RESUMED: its handshake.
+    pub handshake: Bytes,
     /// What its handshake has agreed on about compression.
     pub compression: Compression,
     /// What is written before anything else.
@@ -233,6 +242,7 @@ impl<P: Ports> Shard<P> {
         self.settings.counters.detached.add(1);
         self.tokens.pause(key.connection_id());
         self.cut(key);
+        self.tell_detached(key);
         true
     }
 
@@ -260,6 +270,7 @@ impl<P: Ports> Shard<P> {
             attempt,
             got,
             address,
+            handshake,
             compression,
             prefix,
             grant,
@@ -314,6 +325,7 @@ impl<P: Ports> Shard<P> {
         self.list_urgent(key);
         self.continue_token(id, grant.map(|grant| grant.expires_ms));
         self.settings.counters.resumed.add(1);
+        self.tell_resumed(key, &handshake);
         Attached::Yes(key)
     }
 

@@ -18,6 +18,7 @@ use super::*;
 
 mod admission;
 mod compressed;
+mod told;
 
 const SECRET: [u8; 16] = [7; 16];
 
@@ -99,8 +100,13 @@ impl Client {
 
 impl Site {
     fn new() -> Self {
+        Self::with(|workers| workers.join("worker", 1 << 30, Features::default()))
+    }
+
+    /// One whose worker joins like this.
+    fn with(join: impl FnOnce(&MemoryDirectory) -> Arc<WorkerLink<MemoryLink>>) -> Self {
         let (mut shard, workers) = testing::shard();
-        let worker = workers.join("worker", 1 << 30, Features::default());
+        let worker = join(&workers);
         let connection = MemoryConnection::new(policy());
         let new = testing::new_client(1, &worker, connection.clone());
         let key = shard.insert(NewClient { resume: Some((POLICY, SECRET)), ..new }, 0);
@@ -170,6 +176,7 @@ impl Site {
             attempt: self.client.attempt,
             got: self.client.got.len() as u64,
             address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
+            handshake: "handshake".into(),
             compression: self.client.compression,
             prefix: Bytes::new(),
             grant,
@@ -319,6 +326,7 @@ fn an_old_attempt_a_foreign_secret_and_a_number_that_was_never_sent_do_not_get_t
         attempt: foreign,
         got: 0,
         address: SocketAddrV4::new([127, 0, 0, 1].into(), 1),
+        handshake: Bytes::new(),
         compression: Compression::Off,
         prefix: Bytes::new(),
         grant: None,

@@ -53,6 +53,10 @@ impl AskShards for Asker {
         Ok(question.whole(parts))
     }
 
+    fn clock_start_ms(&self) -> u64 {
+        0
+    }
+
     /// No worker asks that.
     async fn inspect(&mut self, _: InspectRequest) -> Result<Bytes, ()> {
         Err(())

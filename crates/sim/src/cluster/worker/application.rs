@@ -81,7 +81,7 @@ pub(super) fn client_event(event: &Event) -> Option<ClientEvent> {
             let request = std::str::from_utf8(body).ok().and_then(Request::decode)?;
             Some(ClientEvent::Message(request.number))
         }
-        EventKind::Close(_) => None,
+        EventKind::Detached | EventKind::Resumed(_) | EventKind::Close(_) => None,
     }
 }
 
@@ -118,6 +118,12 @@ impl Worker {
                 observer.ledger.sees_session(id, request.number, handled(&newest), handling)?;
                 observer.begins_request(id, request);
                 Seen::Event(ClientEvent::Message(request.number))
+            }
+            EventKind::Detached | EventKind::Resumed(_) => {
+                return Err(Violation::new(
+                    "events-are-the-clients-own",
+                    "no client here keeps its connection",
+                ));
             }
             EventKind::Close(reason) => Seen::Close(CloseReason::from_wire(reason)),
         };
@@ -207,6 +213,9 @@ impl Worker {
             EventKind::Message(_) => {
                 let changes = self.answer(id, &mut handler);
                 Handled::Event { outcome, changes }
+            }
+            EventKind::Detached | EventKind::Resumed(_) => {
+                Handled::Event { outcome, changes: SessionChanges::default() }
             }
             EventKind::Close(_) => Handled::Close,
         };
