@@ -47,6 +47,7 @@ pub(crate) async fn over_hundreds_of_cuts_at_any_byte_everything_arrives_once_an
         match cluster.events().next().await {
             Happened::Connect(client) => assert_eq!((client, messages), (id, 0)),
             Happened::Message(..) => messages += 1,
+            Happened::Detached(client) | Happened::Resumed(client, _) => assert_eq!(client, id),
             Happened::Close(client, _) => break assert_eq!(client, id),
         }
     }
