@@ -7,7 +7,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 const PAGES = [
-  "client.html", "group-chat/index.html", "live-room/index.html", "method-router/index.html",
+  "client.html", "group-chat/index.html", "live-room/index.html", "method-router/index.html", "no-code/index.html",
 ].map((name) => new URL(`../../examples/${name}`, import.meta.url));
 const library = readFileSync(new URL("dist/gatewayworker-client.min.js", import.meta.url), "utf8").trim();
 

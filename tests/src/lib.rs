@@ -14,6 +14,7 @@
 //! - [`process`]: daemons as processes of their own,
 //! - [`tls`]: certificates, and clients over TLS,
 //! - [`browser`]: a real browser; [`languages`]: the languages of a page,
+//! - [`NodeProgram`]: a program in Node, such as the library for JavaScript,
 //! - [`programs`]: tests that need a program, which may be missing on a machine.
 //!
 //! The tests are in `tests/`: `cluster` (all in one process), `processes`, and `with_programs`, with a module for each
@@ -31,6 +32,7 @@ mod line;
 pub mod metrics;
 mod namespace;
 mod nats;
+mod node;
 pub mod process;
 pub mod programs;
 mod raw;
@@ -50,6 +52,7 @@ pub use http::{Begun, HttpAnswer, HttpRequest};
 pub use line::Line;
 pub use namespace::Namespace;
 pub use nats::NatsServer;
+pub use node::NodeProgram;
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
 pub use redis::RedisServer;

@@ -51,6 +51,19 @@ impl Recorder {
         soon("an event", happened.recv()).await.expect("the recorder has the sender")
     }
 
+    /// Waits for the next event of a client that is none of its cuts and returns.
+    ///
+    /// # Panics
+    /// There is none in time.
+    pub async fn next_but_cuts(&self) -> Happened {
+        loop {
+            let next = self.next().await;
+            if !matches!(next, Happened::Detached(_) | Happened::Resumed(..)) {
+                return next;
+            }
+        }
+    }
+
     /// Waits for the next close, and drops the events before it.
     ///
     /// # Panics

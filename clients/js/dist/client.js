@@ -33,6 +33,8 @@ export const connect = (url, options = {}) => {
     let isDraining = false;
     let timer;
     let timerAt = Infinity;
+    /** When the token that was shown last ends, and the timer for a fresh one. */
+    let exp;
     let renewal;
     const pending = requests(idKey);
     /** Lets the core act, and does what it wants. */
@@ -87,8 +89,10 @@ export const connect = (url, options = {}) => {
     const tell = (name, about) => {
         if (name === "message" && pending.answer(about))
             return;
-        if (name === "open")
+        if (name === "open" || name === "resumed") {
             pending.sent();
+            renewIn();
+        }
         if (name === "lost" || name === "close")
             pending.fail(name, name === "lost" || !about.back);
         if (state.phase === 4 /* core.Phase.CLOSED */)
@@ -120,9 +124,10 @@ export const connect = (url, options = {}) => {
         };
         try {
             const address = await ask(url);
-            const admission = getToken && (await token());
+            const admission = getToken ? await token() : undefined;
             if (!isMine())
                 return;
+            exp = admission?.exp;
             const offered = state.offer ? [...protocols.map((name) => "gw.1+" + name), "gw.1", ...protocols]
                 : options.resume && !admission ? [] : [...protocols];
             if (admission)
@@ -133,8 +138,6 @@ export const connect = (url, options = {}) => {
                 if (!isMine())
                     return;
                 act((now) => core.opened(state, opening.protocol, now));
-                if (admission)
-                    renewIn(admission.exp, mine);
             };
             opening.onmessage = ({ data }) => {
                 if (!isMine() || (getToken && !state.gw && /^{"gw":"token",/.test(data)))
@@ -149,22 +152,22 @@ export const connect = (url, options = {}) => {
             ended({ reason: String(error) }, false);
         }
     };
-    /** Sends a fresh token in time, a minute before the old one ends. */
-    const renewIn = (exp, mine, least = 0) => {
-        if (!exp || mine !== line)
-            return;
-        const wait = Math.max(least, exp * 1000 - Date.now() - 60000);
-        renewal = setTimeout(async () => {
-            try {
-                const fresh = await token();
+    /** Sends a fresh token in time, a minute before the one of this line ends. */
+    const renewIn = (least = 0) => {
+        const mine = line;
+        if (exp)
+            renewal = setTimeout(async () => {
+                try {
+                    const fresh = await token();
+                    if (mine === line) {
+                        exp = fresh.exp;
+                        act(() => core.renew(state, fresh.token));
+                    }
+                }
+                catch { /* asked again soon */ }
                 if (mine === line)
-                    act(() => core.renew(state, fresh.token));
-                renewIn(fresh.exp, mine, 5000);
-            }
-            catch {
-                renewIn(exp, mine, 5000);
-            }
-        }, Math.min(wait, 1e9));
+                    renewIn(5000);
+            }, Math.min(Math.max(least, exp * 1000 - Date.now() - 60000), 1e9));
     };
     const wake = () => act((now) => core.wake(state, now));
     const stopWakes = (options.onWake || browserWakes)(wake);

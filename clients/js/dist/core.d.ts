@@ -127,7 +127,7 @@ export declare const received: (core: Core, data: Data, now: number) => void;
 export declare const ended: (core: Core, code: number, reason: string, now: number, answered?: boolean) => void;
 /** The application closes. What is queued and not written is thrown away. */
 export declare const close: (core: Core, code: number, reason: string) => void;
-/** A fresh token for admission. */
+/** A fresh token for admission, on a line that works. */
 export declare const renew: (core: Core, auth: string) => void;
 /** The page goes away, perhaps to be loaded again: the line is cut. Returns what `restore` needs; "" if it cannot be kept. */
 export declare const suspend: (core: Core, now: number) => string;

@@ -125,6 +125,8 @@ export const connect = (url: Value<string>, options: Options = {}): Client => {
   let isDraining = false;
   let timer: any;
   let timerAt = Infinity;
+  /** When the token that was shown last ends, and the timer for a fresh one. */
+  let exp: number | undefined;
   let renewal: any;
 
   const pending: Requests = requests(idKey);
@@ -178,7 +180,10 @@ export const connect = (url: Value<string>, options: Options = {}): Client => {
 
   const tell = (name: string, about: any) => {
     if (name === "message" && pending.answer(about)) return;
-    if (name === "open") pending.sent();
+    if (name === "open" || name === "resumed") {
+      pending.sent();
+      renewIn();
+    }
     if (name === "lost" || name === "close") pending.fail(name, name === "lost" || !about.back);
     if (state.phase === core.Phase.CLOSED) stopWakes?.();
     for (const listener of [...(listeners[name] || [])]) {
@@ -209,8 +214,9 @@ export const connect = (url: Value<string>, options: Options = {}): Client => {
     };
     try {
       const address = await ask(url);
-      const admission = getToken && (await token());
+      const admission = getToken ? await token() : undefined;
       if (!isMine()) return;
+      exp = admission?.exp;
       const offered = state.offer ? [...protocols.map((name) => "gw.1+" + name), "gw.1", ...protocols]
         : options.resume && !admission ? [] : [...protocols];
       if (admission) offered.push("gw.token", admission.token);
@@ -219,7 +225,6 @@ export const connect = (url: Value<string>, options: Options = {}): Client => {
       opening.onopen = () => {
         if (!isMine()) return;
         act((now) => core.opened(state, opening.protocol, now));
-        if (admission) renewIn(admission.exp, mine);
       };
       opening.onmessage = ({ data }: { data: Data }) => {
         if (!isMine() || (getToken && !state.gw && /^{"gw":"token",/.test(data as string))) return;
@@ -233,19 +238,19 @@ export const connect = (url: Value<string>, options: Options = {}): Client => {
     }
   };
 
-  /** Sends a fresh token in time, a minute before the old one ends. */
-  const renewIn = (exp: number | undefined, mine: number, least = 0) => {
-    if (!exp || mine !== line) return;
-    const wait = Math.max(least, exp * 1000 - Date.now() - 60000);
-    renewal = setTimeout(async () => {
+  /** Sends a fresh token in time, a minute before the one of this line ends. */
+  const renewIn = (least = 0) => {
+    const mine = line;
+    if (exp) renewal = setTimeout(async () => {
       try {
         const fresh = await token();
-        if (mine === line) act(() => core.renew(state, fresh.token));
-        renewIn(fresh.exp, mine, 5000);
-      } catch {
-        renewIn(exp, mine, 5000);
-      }
-    }, Math.min(wait, 1e9));
+        if (mine === line) {
+          exp = fresh.exp;
+          act(() => core.renew(state, fresh.token));
+        }
+      } catch { /* asked again soon */ }
+      if (mine === line) renewIn(5000);
+    }, Math.min(Math.max(least, exp * 1000 - Date.now() - 60000), 1e9));
   };
 
   const wake = () => act((now) => core.wake(state, now));

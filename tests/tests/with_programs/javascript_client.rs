@@ -1,71 +1,25 @@
 //! The library for JavaScript (`clients/js`) in Node, with real gateways.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command};
+use std::path::Path;
+use std::process::Command;
 
-use gatewayworker_tests::{Cable, Cluster, Happened, eventually, programs, soon};
+use gatewayworker_tests::{Cable, Cluster, Happened, NodeProgram, eventually, programs};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-
-/// A program of `clients/js/test/programs`, which runs until this is dropped.
-struct Program {
-    process: Child,
-    input: Option<ChildStdin>,
-    lines: mpsc::UnboundedReceiver<String>,
-}
-
-fn module(name: &str) -> PathBuf {
-    programs::clients_js().join("test").join(name)
-}
-
-impl Program {
-    fn start(module: &Path, arguments: &[&str]) -> Self {
-        let mut process = programs::node(module).args(arguments).spawn().expect("node starts");
-        let (sender, lines) = mpsc::unbounded_channel();
-        let output = process.stdout.take().expect("a pipe");
-        std::thread::spawn(move || {
-            let lines: Lines<_> = BufReader::new(output).lines();
-            lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        Self { input: process.stdin.take(), process, lines }
-    }
-
-    async fn line(&mut self) -> String {
-        soon("a line of the program", self.lines.recv()).await.expect("the program runs")
-    }
-
-    /// Ends its input, and waits for its end: a client that is closed leaves nothing that runs.
-    async fn ends(&mut self) {
-        self.input = None;
-        eventually("the end of the program", async || self.process.try_wait().unwrap().is_some()).await;
-    }
-
-    fn say(&mut self, line: &str) {
-        writeln!(self.input.as_mut().expect("a pipe"), "{line}").expect("the program runs");
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// The library against a gateway's state machine, over ten thousand cuts; and that `dist/` is of `src/`.
 pub(crate) async fn the_librarys_own_tests_pass() {
     let mut command = Command::new("node");
     command.current_dir(programs::clients_js()).arg("--test");
-    let output = command.args(["test/walk.test.mjs", "test/dist.test.mjs"]).output().expect("node starts");
+    let files = ["test/walk.test.mjs", "test/dist.test.mjs", "test/tokens.test.mjs"];
+    let output = command.args(files).output().expect("node starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 pub(crate) async fn over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order() {
     let cluster = Cluster::builder().gateway(|config| config.resume = true).start().await;
     let cable = Cable::lay(cluster.listener(), 17).await;
-    let mut program =
-        Program::start(&module("programs/over-cuts.mjs"), &[&format!("ws://{}", cable.address)]);
+    let module = NodeProgram::module("programs/over-cuts.mjs");
+    let mut program = NodeProgram::start(&module, &[&format!("ws://{}", cable.address)]);
     let greeting = program.line().await;
     let id = greeting.strip_prefix("open ").expect("it is in").parse().unwrap();
     let api = cluster.api().await;
@@ -93,7 +47,7 @@ pub(crate) async fn over_hundreds_of_cuts_at_any_byte_everything_arrives_once_an
         match cluster.events().next().await {
             Happened::Connect(client) => assert_eq!((client, messages), (id, 0)),
             Happened::Message(..) => messages += 1,
-            Happened::Detached(_) | Happened::Resumed(..) => {}
+            Happened::Detached(client) | Happened::Resumed(client, _) => assert_eq!(client, id),
             Happened::Close(client, _) => break assert_eq!(client, id),
         }
     }
@@ -121,10 +75,10 @@ pub(crate) async fn the_packed_package_is_installed_imported_and_used() {
 
     let cluster = Cluster::builder().gateway(|config| config.resume = true).start().await;
     let copy = directory.path().join("from-package.mjs");
-    std::fs::copy(module("programs/from-package.mjs"), &copy).unwrap();
-    let socket = module("reference/socket.mjs").canonicalize().unwrap();
+    std::fs::copy(NodeProgram::module("programs/from-package.mjs"), &copy).unwrap();
+    let socket = NodeProgram::module("reference/socket.mjs").canonicalize().unwrap();
     let url = format!("ws://{}", cluster.listener());
-    let mut program = Program::start(&copy, &[&url, socket.to_str().unwrap()]);
+    let mut program = NodeProgram::start(&copy, &[&url, socket.to_str().unwrap()]);
     assert_eq!(program.line().await.len(), 20, "a client id");
     program.say("hello");
     assert_eq!(program.line().await, "hello");

@@ -20,6 +20,10 @@ mod history;
 mod http_guide;
 mod javascript_client;
 mod javascript_client_page;
+mod javascript_gateways;
+mod javascript_mini_program;
+mod javascript_requests;
+mod javascript_tokens;
 mod listeners;
 mod metrics;
 mod nginx;
@@ -161,6 +165,9 @@ gatewayworker_tests::tests_with_programs! {
         admin_page::it_speaks_the_language_of_its_user_and_no_other,
         admin_page::it_does_not_scroll_sideways_on_a_phone,
         no_code::two_browsers_chat_without_an_application_and_a_backend_pushes_to_them,
+        no_code::a_pulled_cable_loses_no_message_and_nobody_is_shown_leaving,
+        no_code::a_page_whose_gateway_stops_joins_again_and_says_what_may_not_have_arrived,
+        no_code::a_token_that_is_refused_is_shown_as_such_before_and_after_it_has_ended,
         no_code::the_page_speaks_the_language_of_its_user_and_no_other,
         client_guide::the_program_with_the_library_loses_nothing_over_a_cut,
         client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
@@ -187,7 +194,20 @@ gatewayworker_tests::tests_with_programs! {
     [NODE, NPM] javascript_client::the_packed_package_is_installed_imported_and_used;
     [NODE]
         javascript_client::the_librarys_own_tests_pass,
-        javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order;
+        javascript_client::over_hundreds_of_cuts_at_any_byte_everything_arrives_once_and_in_order,
+        javascript_gateways::through_another_gateway_it_is_the_same_client_and_everything_comes_once_and_in_order,
+        javascript_gateways::when_its_gateway_stops_the_page_knows_what_was_not_acknowledged,
+        javascript_gateways::when_its_gateway_stops_another_one_takes_it_as_a_new_client,
+        javascript_mini_program::a_mini_program_that_is_cut_comes_back_as_the_same_client_and_nothing_is_lost,
+        javascript_mini_program::a_mini_program_that_is_seen_again_notices_a_dead_line,
+        javascript_mini_program::where_the_platform_does_not_tell_the_subprotocol_it_is_a_plain_client,
+        javascript_requests::each_request_gets_the_answer_with_its_id_and_other_texts_are_messages,
+        javascript_requests::a_request_without_an_answer_ends_at_its_timeout_or_with_its_client,
+        javascript_requests::a_request_waits_through_a_cut_and_is_rejected_where_the_client_is_lost,
+        javascript_tokens::a_token_is_renewed_before_it_ends_and_the_client_is_the_same,
+        javascript_tokens::a_client_whose_token_has_ended_comes_back_with_a_fresh_one_and_is_a_new_one,
+        javascript_tokens::a_client_whose_token_ends_while_it_is_cut_off_stays_the_same_with_a_fresh_one,
+        javascript_tokens::a_token_that_is_refused_is_a_close_and_attempts_become_rare;
     [OPENSSL]
         tls::openssl_talks_lines_of_text_over_tls,
         tls::tls_below_the_listeners_minimum_is_refused;

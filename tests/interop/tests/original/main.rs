@@ -2,5 +2,6 @@
 //! first: `README.md` says how, and how to run them.
 
 mod combinations;
+mod javascript;
 mod swap;
 mod values;
