@@ -65,10 +65,10 @@ pub enum ConfigError {
     Listen(#[from] AddressError),
     /// The token cannot be used.
     #[error("admin.token: {0}")]
-    Token(#[from] TokenProblem),
+    Token(TokenProblem),
     /// The file with the token cannot be read.
     #[error("admin.token_file: {0}")]
-    TokenFile(#[from] SecretFileError),
+    TokenFile(SecretFileError),
     /// Other machines may reach the page, and there is no token.
     #[error(
         "admin.listen: the page would be open to everybody who reaches {0}: set admin.token, or listen on 127.0.0.1"
@@ -125,13 +125,13 @@ impl Config {
     /// When it cannot be read, or used.
     pub(crate) fn read_token(&self, secret_key: &SecretKey) -> Result<Option<SecretKey>, ConfigError> {
         let token = match &self.token_file {
-            Some(file) => read_secret_file(file)?,
+            Some(file) => read_secret_file(file).map_err(ConfigError::TokenFile)?,
             None => self.token.clone(),
         };
         if token.is_empty() {
             return Ok(None);
         }
-        TokenProblem::check(&token, secret_key)?;
+        TokenProblem::check(&token, secret_key).map_err(ConfigError::Token)?;
         Ok(Some(token))
     }
 }

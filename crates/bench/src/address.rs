@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A `ws://` or `wss://` URL, resolved once.
+/// A `ws://` or `wss://` URL, resolved once. Behind `#` it may say `gw.1`: its clients keep their connection over cuts.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Url {
     /// The URL as the user wrote it.
@@ -22,6 +22,9 @@ pub(crate) struct Url {
     /// Whether it is `wss://`.
     #[serde(skip)]
     pub(crate) is_tls: bool,
+    /// Whether its clients speak `gw.1`.
+    #[serde(skip)]
+    pub(crate) is_resumable: bool,
 }
 
 impl FromStr for Url {
@@ -32,6 +35,11 @@ impl FromStr for Url {
             (Some(rest), _) => (false, rest),
             (_, Some(rest)) => (true, rest),
             _ => return Err("must begin with ws:// or wss://".into()),
+        };
+        let (rest, is_resumable) = match rest.split_once('#') {
+            None => (rest, false),
+            Some((rest, "gw.1")) => (rest, true),
+            Some((_, other)) => return Err(format!("behind # stands gw.1 or nothing, not {other:?}")),
         };
         let cut = rest.find(['/', '?']).unwrap_or(rest.len());
         let (host, path) = rest.split_at(cut);
@@ -46,7 +54,7 @@ impl FromStr for Url {
         let mut addresses = host.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
         let address = addresses.next().ok_or_else(|| format!("{host} has no address"))?;
         let path = if path.starts_with('/') { path.into() } else { format!("/{path}") };
-        Ok(Url { text: text.into(), host, path, address, is_tls })
+        Ok(Url { text: text.into(), host, path, address, is_tls, is_resumable })
     }
 }
 
@@ -104,6 +112,10 @@ mod tests {
         let tls: Url = "wss://127.0.0.1".parse().unwrap();
         assert!(tls.is_tls && !url.is_tls);
         assert_eq!(tls.address.port(), 443);
+        let resumable: Url = "ws://127.0.0.1:1/x#gw.1".parse().unwrap();
+        assert!(resumable.is_resumable && !tls.is_resumable);
+        assert_eq!((resumable.path.as_str(), resumable.address.port()), ("/x", 1));
+        assert!("ws://127.0.0.1:1#gw.2".parse::<Url>().is_err());
         assert!("http://127.0.0.1:1".parse::<Url>().is_err());
         assert!("ws://127.0.0.1:1/\r\nX: y".parse::<Url>().is_err());
         assert!("ws://127.0.0.1:99999".parse::<Url>().is_err());

@@ -14,7 +14,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::address::Url;
-use crate::client::Client;
+use crate::client::{Client, receipts};
 use crate::histogram::Histogram;
 use crate::report::Progress;
 use crate::stream::Stream;
@@ -133,12 +133,21 @@ impl Opening {
         let tcp = socket.connect(address).await?;
         tcp.set_nodelay(true)?;
         let mut stream = if self.url.is_tls { Stream::secure(tcp).await? } else { Stream::Plain(tcp) };
-        stream.write_all(&wire::request(&self.url.host, &self.url.path)).await?;
+        let subprotocol = self.url.is_resumable.then_some("gw.1");
+        let mut request = wire::request(&self.url.host, &self.url.path, subprotocol);
+        if self.url.is_resumable {
+            // It need not wait for the answer.
+            wire::encode(wire::opcode::TEXT, receipts::START, &mut request);
+        }
+        stream.write_all(&request).await?;
         stream.flush().await?;
         let mut bytes = Vec::new();
         loop {
             match wire::response_end(&bytes) {
-                Ok(Some(end)) => return Ok(Client::new(stream, bytes.split_off(end))),
+                Ok(Some(end)) => {
+                    let client = Client::new(stream, bytes.split_off(end));
+                    return Ok(if self.url.is_resumable { client.with_receipts() } else { client });
+                }
                 Ok(None) if bytes.len() > MAX_RESPONSE => {
                     return Err(anyhow!("the handshake's answer has no end"));
                 }

@@ -18,11 +18,12 @@ pub(crate) mod opcode {
     pub(crate) const PONG: u8 = 10;
 }
 
-/// The opening request.
-pub(crate) fn request(host: &str, path: &str) -> Vec<u8> {
+/// The opening request, which offers a subprotocol or none.
+pub(crate) fn request(host: &str, path: &str, subprotocol: Option<&str>) -> Vec<u8> {
+    let offer = subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
     )
     .into_bytes()
 }

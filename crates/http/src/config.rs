@@ -186,7 +186,7 @@ impl Config {
         if self.token.is_empty() {
             return Err(ConfigError::NoToken);
         }
-        Ok(TokenProblem::check(&self.token, secret_key)?)
+        TokenProblem::check(&self.token, secret_key).map_err(ConfigError::Token)
     }
 
     pub(crate) fn read_timeout(&self) -> Duration {

@@ -17,7 +17,7 @@ pub enum ConfigError {
     NoToken,
     /// `token` cannot be used.
     #[error("http.token: {0}")]
-    Token(#[from] TokenProblem),
+    Token(TokenProblem),
     /// An entry of `allowed_origins` is not an origin.
     #[error(
         "http.allowed_origins: \"{0}\" is no origin: write https://example.com, in small letters, \

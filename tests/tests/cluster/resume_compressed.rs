@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use flate2::{Compress, Compression, FlushCompress};
 use gatewayworker_tests::conformance::{FIN, TEXT, client_frame};
 use gatewayworker_tests::{WsClient, eventually, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +18,16 @@ struct Line(TcpStream);
 impl Line {
     /// Opens it, with this as its first message.
     async fn open(listener: SocketAddr, offer: Option<&str>, first: &str) -> Self {
+        Self::open_with(listener, offer, first, None).await
+    }
+
+    /// Does the same, and compresses the message with this, whatever the answer to the offer was.
+    async fn open_with(
+        listener: SocketAddr,
+        offer: Option<&str>,
+        first: &str,
+        unasked: Option<&mut Compress>,
+    ) -> Self {
         let stream = TcpStream::connect(listener).await.unwrap();
         let mut request = format!("ws://{listener}/").into_client_request().unwrap();
         let headers = request.headers_mut();
@@ -25,7 +36,11 @@ impl Line {
             headers.insert("Sec-WebSocket-Extensions", offer.parse().unwrap());
         }
         let mut tcp = WsClient::over(stream, request).await.unwrap().into_inner();
-        tcp.write_all(&client_frame(FIN | TEXT, format!("\u{1}{first}").as_bytes())).await.unwrap();
+        let first = format!("\u{1}{first}");
+        match unasked {
+            None => tcp.write_all(&client_frame(FIN | TEXT, first.as_bytes())).await.unwrap(),
+            Some(compress) => tcp.write_all(&deflated(compress, &first)).await.unwrap(),
+        }
         Self(tcp)
     }
 
@@ -52,6 +67,55 @@ impl Line {
         };
         soon("a frame", read).await
     }
+}
+
+/// The frame of a message that is compressed and refers to those before.
+fn deflated(compress: &mut Compress, message: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + 100);
+    compress.compress_vec(message.as_bytes(), &mut out, FlushCompress::Sync).unwrap();
+    out.truncate(out.len() - 4);
+    client_frame(FIN | RSV1 | TEXT, &out)
+}
+
+/// As Safari of iOS 15 does.
+#[tokio::test]
+async fn a_client_that_compresses_unasked_from_its_first_message_on_is_understood() {
+    let cluster = builder().secret_key("a key").gateways(2).start().await;
+    let [own, other] = [0, 1].map(|n| cluster.gateways[n].listeners[0]);
+    let new = || Compress::new(Compression::fast(), false);
+    let mut compress = new();
+    let mut line = Line::open_with(own, Some(OFFER), r#"{"start":{}}"#, Some(&mut compress)).await;
+    let (_, hello) = line.frame().await;
+    let hello: serde_json::Value = serde_json::from_slice(&hello[1..]).unwrap();
+    let token = hello["hello"]["token"].as_str().unwrap();
+    line.frame().await;
+    let said = "a message that is like {\"start\":{}} and refers to it";
+    for _ in 0..2 {
+        line.0.write_all(&deflated(&mut compress, said)).await.unwrap();
+        assert_eq!(line.frame().await, (FIN | TEXT, said.into()), "the worker echoes");
+    }
+    drop(line);
+    cut(&cluster).await;
+
+    // What is said on a new connection refers to its own first message.
+    let resume =
+        |attempt: u64| serde_json::json!({"resume": {"token": token, "try": attempt, "got": 3}}).to_string();
+    let mut compress = new();
+    let mut line = Line::open_with(own, Some(OFFER), &resume(1), Some(&mut compress)).await;
+    assert!(line.frame().await.1.starts_with(b"\x01{\"resumed\""));
+    line.0.write_all(&deflated(&mut compress, &resume(1))).await.unwrap();
+    assert_eq!(line.frame().await.1, resume(1).as_bytes());
+    drop(line);
+    cut(&cluster).await;
+
+    // The gateway that has the client would not know what that message was: better a new client than one that ends with 1007.
+    let mut compress = new();
+    let mut line = Line::open_with(other, Some(OFFER), &resume(2), Some(&mut compress)).await;
+    assert_eq!(line.frame().await.1, b"\x01{\"lost\":{\"why\":\"unknown\"}}");
+    assert!(line.frame().await.1.starts_with(b"\x01{\"hello\""));
+    line.frame().await;
+    line.0.write_all(&deflated(&mut compress, &resume(2))).await.unwrap();
+    assert_eq!(line.frame().await.1, resume(2).as_bytes());
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use crate::address::{Peer, Url, duration};
 /// Flags of every case that loads running servers.
 #[derive(Args, Debug, Serialize)]
 pub(crate) struct Common {
-    /// The URL of the system under load.
-    #[arg(long, value_name = "ws[s]://HOST:PORT[/PATH]")]
+    /// The URL of the system under load. With #gw.1 behind it, its clients keep their connection over cuts.
+    #[arg(long, value_name = "ws[s]://HOST:PORT[/PATH][#gw.1]")]
     pub(crate) url: Url,
     /// A server process to measure (repeatable). Without one, no cost is shown.
     #[arg(long, value_name = "PID")]
@@ -24,7 +24,7 @@ pub(crate) struct Common {
     #[arg(long, default_value = "")]
     pub(crate) name: String,
     /// Another system, loaded in turns with the first (repeatable): the table shows medians, and the first system's ratio to each.
-    #[arg(long, value_name = "[NAME=]ws[s]://HOST:PORT[/PATH][,PID…]")]
+    #[arg(long, value_name = "[NAME=]ws[s]://HOST:PORT[/PATH][#gw.1][,PID…]")]
     pub(crate) against: Vec<Peer>,
     /// How often each system is measured [default: 1; with --against 5, except for idle and burst, where only the first
     /// round meets fresh processes].

@@ -58,7 +58,7 @@ impl Client {
         loop {
             let bytes = std::mem::take(&mut self.rest);
             let mut left = &bytes[..];
-            for_each_message(&mut left, &mut self.out, |payload, _| {
+            for_each_message(&mut left, &mut self.out, &mut self.receipts, |payload, _| {
                 found |= wanted(payload);
                 Ok(())
             })?;

@@ -7,6 +7,7 @@
 
 mod ask;
 mod error;
+pub(crate) mod receipts;
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -16,6 +17,8 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use error::ClientError;
+
+use receipts::Receipts;
 
 use crate::segments;
 use crate::stream::Stream;
@@ -60,12 +63,20 @@ pub(crate) struct Client {
     /// Encoded frames; those before `written` are written.
     out: Vec<u8>,
     written: usize,
+    /// What it has received, where it speaks `gw.1`.
+    receipts: Option<Receipts>,
 }
 
 impl Client {
     /// A client after its handshake. `rest` has the bytes that were read after it.
     pub(crate) fn new(stream: Stream, rest: Vec<u8>) -> Self {
-        Client { stream, rest, out: Vec::new(), written: 0 }
+        Client { stream, rest, out: Vec::new(), written: 0, receipts: None }
+    }
+
+    /// The same client, which speaks `gw.1` and has sent its first message.
+    pub(crate) fn with_receipts(mut self) -> Self {
+        self.receipts = Some(Receipts::default());
+        self
     }
 
     /// The write buffer. Append encoded frames; the next [`Client::poll`] writes them.
@@ -109,7 +120,8 @@ impl Client {
             scratch.reads += 1;
             let now = Instant::now();
             let mut bytes = &scratch.buffer[..kept + came];
-            match for_each_message(&mut bytes, &mut self.out, |payload, out| on_message(now, payload, out)) {
+            let on_message = |payload: &[u8], out: &mut Vec<u8>| on_message(now, payload, out);
+            match for_each_message(&mut bytes, &mut self.out, &mut self.receipts, on_message) {
                 Ok(frames) => scratch.frames += frames,
                 Err(lost) => return Poll::Ready(lost),
             }
@@ -164,9 +176,14 @@ impl Client {
     }
 }
 
-/// Removes the complete frames from `bytes`, answers pings into `out`, and calls `on_message` for each message. Returns
-/// the number of frames.
-fn for_each_message<F>(bytes: &mut &[u8], out: &mut Vec<u8>, mut on_message: F) -> Result<u64, ClientError>
+/// Removes the complete frames from `bytes`, answers pings into `out`, and calls `on_message` for each message, but
+/// for what `receipts` takes. Returns the number of frames.
+fn for_each_message<F>(
+    bytes: &mut &[u8],
+    out: &mut Vec<u8>,
+    receipts: &mut Option<Receipts>,
+    mut on_message: F,
+) -> Result<u64, ClientError>
 where
     F: FnMut(&[u8], &mut Vec<u8>) -> Result<(), ClientError>,
 {
@@ -174,7 +191,12 @@ where
     while let Some(frame) = wire::decode(bytes).map_err(|what| ClientError::Unexpected(what.into()))? {
         frames += 1;
         match frame.opcode {
-            opcode::TEXT | opcode::BINARY => on_message(frame.payload, out)?,
+            opcode::TEXT | opcode::BINARY => {
+                let is_control = receipts.as_mut().is_some_and(|receipts| receipts.take(frame.payload, out));
+                if !is_control {
+                    on_message(frame.payload, out)?;
+                }
+            }
             opcode::PING => wire::encode(opcode::PONG, frame.payload, out),
             opcode::CLOSE => {
                 let code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));

@@ -196,7 +196,7 @@ fn connected(stream: &TcpStream) -> Result<bool, String> {
         return Err(error.to_string());
     }
     match stream.peer_addr() {
-        Ok(gateway) => write_all(stream, &wire::request(&gateway.to_string(), "/")).map(|()| true),
+        Ok(gateway) => write_all(stream, &wire::request(&gateway.to_string(), "/", None)).map(|()| true),
         Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
         Err(error) => Err(error.to_string()),
     }

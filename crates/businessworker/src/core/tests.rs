@@ -125,7 +125,9 @@ impl Chat {
         let (n, outcome) = (id.connection_id(), HandlerOutcome::Done);
         let session = std::str::from_utf8(session).unwrap();
         match kind {
-            EventKind::Connect => Handled::Event { outcome, changes: SessionChanges::default() },
+            EventKind::Connect | EventKind::Detached | EventKind::Resumed(_) => {
+                Handled::Event { outcome, changes: SessionChanges::default() }
+            }
             EventKind::WebSocketConnect { gateway_asks, .. } => {
                 let refusal = Admission::refuse_with("no").with_code(4001);
                 let admission = Some(if n == 9 { refusal } else { Admission::Admit });

@@ -43,6 +43,7 @@ use crate::core::resumption::ResumePolicy;
 use crate::core::resumption::control::{self, Lost, Resume};
 use crate::core::table::Key;
 use crate::core::websocket::compression::Compression;
+use crate::core::websocket::decode::Decoder;
 use crate::gateway_state::GatewayState;
 use crate::identity::{self, Checked};
 use crate::listener::{ConnectionPermit, Listener, Place};
@@ -172,8 +173,9 @@ struct AdmissibleClient {
 pub(crate) struct Opening {
     /// The body of ON_WEBSOCKET_CONNECT, for a WebSocket client.
     handshake: Option<Bytes>,
-    /// Bytes received behind that.
+    /// Bytes received behind that, and what decodes them.
     received: Vec<u8>,
+    decoder: Decoder,
     /// What the handshake has agreed on about compression.
     compression: Compression,
     /// What its token says, where it came with one.
@@ -244,11 +246,11 @@ async fn upgrade(
     let too_slow = |_| Rejection::of(RejectReason::TooSlow, "the handshake took too long");
     let Upgrade { response, handshake, rest: mut received, compression, token, trace_parent, is_resumable } =
         timeout_at(deadline, reading).await.map_err(too_slow)??;
-    let mut resume = None;
+    let (mut resume, mut decoder) = (None, Decoder::default());
     if is_resumable {
         let opening = opening::read_opening(socket, &response, &mut received, compression);
         let opened = timeout_at(deadline, Box::pin(opening)).await.map_err(too_slow);
-        resume = opened.and_then(|opened| opened).map_err(Rejection::opened)?;
+        (resume, decoder) = opened.and_then(|opened| opened).map_err(Rejection::opened)?;
     }
     // From here on, one that is opened cannot be answered by HTTP.
     let rejected = |rejection: Rejection| if is_resumable { rejection.opened() } else { rejection };
@@ -267,7 +269,7 @@ async fn upgrade(
         _ => None,
     };
     let mut opening =
-        Opening { handshake: Some(handshake.into()), received, compression, checked, trace_parent };
+        Opening { handshake: Some(handshake.into()), received, decoder, compression, checked, trace_parent };
     if let Some(resume) = resume {
         return Ok(Accepted::Returning(resume, opening));
     }
@@ -288,8 +290,8 @@ fn spawn_client(
     client: AdmissibleClient,
 ) {
     let AdmissibleClient { opening, mut response, worker, resumable } = client;
-    let Opening { handshake, received, compression, checked, trace_parent } = opening;
-    let inbox = Inbox::new(&permit.policy, received);
+    let Opening { handshake, received, decoder, compression, checked, trace_parent } = opening;
+    let inbox = Inbox::new(&permit.policy, received).with_decoder(decoder);
     let connection_id = shard.draw_connection_id();
     let resume = resumable.and_then(|lost| {
         let (greeting, resume) = greet(&shard.shared, &permit, connection_id, lost)?;

@@ -31,7 +31,8 @@ use crate::websocket::rejection::Rejection;
 /// The most that is read for the first message, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// Writes the 101, and reads the first message behind what was `received`. Leaves what is behind it there.
+/// Writes the 101, and reads the first message behind what was `received`. Leaves what is behind it there, for the decoder
+/// that it returns.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the socket.
 ///
@@ -42,7 +43,7 @@ pub(super) async fn read_opening(
     response: &[u8],
     received: &mut Vec<u8>,
     compression: Compression,
-) -> Result<Option<Resume>, Rejection> {
+) -> Result<(Option<Resume>, Decoder), Rejection> {
     socket.write_all(response).await?;
     socket.flush().await?;
     let wrong = || Rejection::of(RejectReason::NoHandshake, "the first message of gw.1 is start or resume");
@@ -68,8 +69,8 @@ pub(super) async fn read_opening(
         let Some(message) = message else { continue };
         let Some((&MARK, json)) = message.split_first() else { return Err(wrong()) };
         return match control::read(json) {
-            Ok(ClientControl::Start {}) => Ok(None),
-            Ok(ClientControl::Resume(resume)) => Ok(Some(resume)),
+            Ok(ClientControl::Start {}) => Ok((None, decoder)),
+            Ok(ClientControl::Resume(resume)) => Ok((Some(resume), decoder)),
             _ => Err(wrong()),
         };
     }
@@ -82,6 +83,10 @@ pub(crate) async fn resume(shard: Rc<ShardThread>, returning: Box<ReturningConne
         return begin_anew(&shard, returning, Lost::Unknown).await;
     };
     if token.gateway != shard.shared.address {
+        // It compresses unasked, and what it says next refers to what it has said here.
+        if !returning.client.decoder.is_idle() {
+            return begin_anew(&shard, returning, Lost::Unknown).await;
+        }
         let relayed = relay::relay(&shard, returning, token.gateway).await;
         return match relayed {
             Ok(()) => {}
@@ -109,7 +114,7 @@ pub(crate) async fn resume(shard: Rc<ShardThread>, returning: Box<ReturningConne
         grant: client.checked.as_ref().map(|checked| checked.grant(now_ms)),
     };
     match shard.input(|core| core.attach(attaching, now_ms)) {
-        Attached::Yes(key) => read_on(&shard, key, client.received),
+        Attached::Yes(key) => read_on(&shard, key, client.received, client.decoder),
         Attached::Lost(socket, why) => {
             let returning = ReturningConnection { socket, place, address, resume, client };
             begin_anew(&shard, Box::new(returning), why).await;
@@ -140,7 +145,7 @@ pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConne
         }),
     };
     match shard.input(|core| core.attach(attaching, now_ms)) {
-        Attached::Yes(key) => read_on(&shard, key, Vec::new()),
+        Attached::Yes(key) => read_on(&shard, key, Vec::new(), Decoder::default()),
         Attached::Lost(mut socket, why) => {
             // Where it cannot be written, the other gateway is gone.
             let _ = socket.write_all(&RelayedAnswer::Lost(why.name().to_owned()).to_bytes()).await;
@@ -154,9 +159,10 @@ pub(crate) async fn resume_relayed(shard: Rc<ShardThread>, relayed: RelayedConne
 }
 
 /// Starts to read from a client that has come back. Its listener is the one that it came to first.
-fn read_on(shard: &Rc<ShardThread>, key: Key, received: Vec<u8>) {
+fn read_on(shard: &Rc<ShardThread>, key: Key, received: Vec<u8>, decoder: Decoder) {
     let inbox = shard.look(|core| {
-        core.connection_of(key).map(|connection| Inbox::new(&connection.permit.policy, received))
+        core.connection_of(key)
+            .map(|connection| Inbox::new(&connection.permit.policy, received).with_decoder(decoder))
     });
     if let Some(inbox) = inbox {
         spawn_reader(shard, key, inbox);

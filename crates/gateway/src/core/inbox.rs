@@ -111,6 +111,12 @@ impl Inbox {
         Self { partial, rate_limiter, ..Self::default() }
     }
 
+    /// The same inbox, with the decoder that has taken the messages before.
+    pub(crate) fn with_decoder(mut self, decoder: Decoder) -> Self {
+        self.decoder = decoder;
+        self
+    }
+
     /// Returns whether it holds nothing, so that a new one ([`Inbox::default`]) may take its place.
     #[inline]
     pub fn is_idle(&self) -> bool {

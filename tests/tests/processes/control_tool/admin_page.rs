@@ -162,6 +162,7 @@ async fn an_address_that_was_chosen_and_is_taken_is_an_error_and_the_default_is_
     let output = site.run("start", &["-d", "--admin-listen", "0.0.0.0:0", "--admin-token", "short"]).await;
     let error = super::site::text(&output.stderr);
     assert!(error.contains("admin.token: must have at least 16 characters"), "{error}");
+    assert_eq!(error.matches("must have at least 16 characters").count(), 1, "{error}");
     // Taken by this test, or by another program.
     let _taken = std::net::TcpListener::bind("127.0.0.1:9600");
     let said = site.succeeds_with_defaults("start", &["-d"]).await;
