@@ -15,8 +15,10 @@
 //! - `history`, `epochs`, `questions`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
 //! - `cluster`: gateways, workers and clients,
+//! - `closing`: how a simulated gateway ends a connection,
 //! - `interest`: what gateways tell workers about groups, and where sends go,
-//! - `registers`: registers, and daemons as far as registers see them.
+//! - `registers`: registers, and daemons as far as registers see them,
+//! - `resumption`: clients that keep their connection over cuts.
 //!
 //! To plug cores in, write a [`Model`]: its nodes own cores and [`Socket`]s, give a core its input, and
 //! drain what it wants done: bytes go to [`Socket::try_write`] or a [`LinkBuffer`], a wish for a turn to
@@ -24,6 +26,7 @@
 //! add it to [`scenarios`], a test that runs it, and defects that it has to find (`defects.sh`).
 
 mod client_script;
+mod closing;
 pub mod cluster;
 mod epochs;
 mod event_queue;
@@ -36,6 +39,7 @@ mod network;
 mod panics;
 mod questions;
 pub mod registers;
+pub mod resumption;
 mod rng;
 mod runner;
 mod scenario;
@@ -69,6 +73,7 @@ pub fn scenarios() -> Vec<Box<dyn AnyScenario>> {
         Box::new(cluster::Cluster::Rough),
         Box::new(registers::Registers),
         Box::new(interest::Interest),
+        Box::new(resumption::Resumption),
     ]
 }
 

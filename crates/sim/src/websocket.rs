@@ -7,10 +7,14 @@ use crate::violation::Violation;
 
 /// A text message.
 pub const TEXT: u8 = 1;
+/// A binary message.
+pub const BINARY: u8 = 2;
 /// The end of the connection.
 pub const CLOSE: u8 = 8;
 /// Asks for a pong.
 pub const PING: u8 = 9;
+/// Answers a ping.
+pub const PONG: u8 = 10;
 
 /// A frame from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,19 @@ pub fn client_frame(opcode: u8, payload: &[u8], mask: u32) -> Vec<u8> {
     frame.extend(mask);
     frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
+}
+
+/// Takes the first frame of a client off `bytes`, if it is whole: its first byte and its payload, unmasked.
+pub(crate) fn take_client_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let len = client_frame_len(bytes).filter(|len| *len <= bytes.len())?;
+    let head = match bytes[1] & 0x7f {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    let frame: Vec<u8> = bytes.drain(..len).collect();
+    let (mask, payload) = frame[head..].split_at(4);
+    Some((frame[0], payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()))
 }
 
 /// Counts the text messages in what a client has sent: an onlooker's count, beside the gateway's.
@@ -149,6 +166,17 @@ mod tests {
         assert_eq!(client_frame(TEXT, b"Hello", 0x37fa_213d), hello);
         assert_eq!(client_frame(CLOSE, &[0; 126], 0)[..4], [0x88, 0xfe, 0, 126]);
         assert_eq!(client_frame(PING, &[0; 0x1_0000], 0)[..10], [0x89, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_clients_frame_is_read_as_it_was_written() {
+        for len in [0, 125, 126, 70_000] {
+            let payload = vec![b'x'; len];
+            let mut bytes = client_frame(BINARY, &payload, 0x1234_5678);
+            bytes.push(0x81);
+            assert_eq!(take_client_frame(&mut bytes), Some((0x82, payload)));
+            assert_eq!(take_client_frame(&mut bytes), None);
+        }
     }
 
     #[test]

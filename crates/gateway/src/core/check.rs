@@ -72,6 +72,7 @@ impl<P: Ports> Shard<P> {
         }
         self.check_waits()?;
         self.check_spans()?;
+        self.check_resumption()?;
         self.check_counters()
     }
 
@@ -186,7 +187,7 @@ impl<P: Ports> Shard<P> {
             ("sweeps", usize::from(self.sweep.is_some() || self.gives_suspects)),
             ("timers", usize::from(self.timers.next_ms().is_some())),
         ];
-        match left.iter().find(|(_, count)| *count > 0) {
+        match left.into_iter().chain(self.left_of_resumption()).find(|(_, count)| *count > 0) {
             None => Ok(()),
             Some((what, count)) => Err(format!("{count} {what} are left")),
         }

@@ -182,6 +182,11 @@ impl MemoryDirectory {
         self.table.borrow_mut().leave(link);
     }
 
+    /// Whether a worker has come or gone, or has room again, since the last call: the shards are to be told.
+    pub fn take_changed(&self) -> bool {
+        self.is_changed.take()
+    }
+
     /// How many suspects workers have.
     pub fn suspects(&self) -> usize {
         self.table.borrow().suspects.given()

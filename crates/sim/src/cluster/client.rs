@@ -15,9 +15,7 @@ use crate::epochs::Life;
 use crate::model::{Context, Input};
 use crate::network::{ReadOutcome, Socket, Written};
 use crate::violation::{Violation, ensure};
-use crate::websocket::{CLOSE, PING, ServerFrames, TEXT, client_frame};
-
-const PONG: u8 = 10;
+use crate::websocket::{CLOSE, PING, PONG, ServerFrames, TEXT, client_frame};
 
 /// How long a client that leaves waits for the server's close frame, in ms.
 const LEAVE_TIMEOUT_MS: u64 = 1_000;

@@ -12,8 +12,9 @@ use gatewayworker_gateway::internals::{
     self as core, Flushed, Joined, ListenerPolicy, Outbox, Peer, Ports, Routing, Shard, Transmit, WorkerTable,
 };
 
+use crate::closing::flush;
 use crate::link_buffer::LinkBuffer;
-use crate::network::{Socket, Written};
+use crate::network::Socket;
 
 /// The simulation's ports.
 #[derive(Debug)]
@@ -58,18 +59,6 @@ impl core::Connection for SimConnection {
     fn attach(&mut self, socket: Rc<Socket>) {
         self.socket = socket;
     }
-}
-
-/// Writes as much of an outbox as the socket takes.
-pub(super) fn flush(socket: &Socket, outbox: &mut Outbox) -> Flushed {
-    while !outbox.is_empty() {
-        match socket.try_write(outbox.first()) {
-            Written::Bytes(n) => outbox.advance(n),
-            Written::Blocked => return Flushed::Blocked,
-            Written::Broken => return Flushed::Broken,
-        }
-    }
-    Flushed::Empty
 }
 
 /// The outgoing side of a worker's event link.

@@ -16,13 +16,14 @@ use super::{control, is_same};
 #[derive(Debug, Default)]
 pub(super) struct ClosedClients {
     by_id: BTreeMap<u32, ClosedClient>,
-    /// Until when each is kept, the first one first.
+    /// Until when each is kept whose time has begun, the first one first.
     ends: BTreeSet<(u64, u32)>,
 }
 
 #[derive(Debug)]
 struct ClosedClient {
     secret: [u8; 16],
+    resume_ms: u64,
     kept: Kept,
     code: u16,
     reason: String,
@@ -45,11 +46,12 @@ impl ClosedClients {
         self.by_id.contains_key(&id)
     }
 
-    /// Keeps one until a time. `last` is what it would have been sent at the end; `bytes` counts what is kept.
+    /// Keeps one, with its secret, for so many ms from when it is [dated](Self::date). `last` is what it would have been
+    /// sent at the end; `bytes` counts what is kept.
     pub(super) fn insert(
         &mut self,
-        (until_ms, id): (u64, u32),
-        secret: [u8; 16],
+        id: u32,
+        (secret, resume_ms): ([u8; 16], u64),
         mut kept: Kept,
         last: Option<&Bytes>,
         bytes: &mut usize,
@@ -57,8 +59,14 @@ impl ClosedClients {
         let LastWords { messages, code, reason } = LastWords::of(last);
         messages.into_iter().for_each(|message| kept.push(message));
         *bytes += kept.bytes();
-        self.by_id.insert(id, ClosedClient { secret, kept, code, reason });
-        self.ends.insert((until_ms, id));
+        self.by_id.insert(id, ClosedClient { secret, resume_ms, kept, code, reason });
+    }
+
+    /// Lets the time of one begin, if it is here.
+    pub(super) fn date(&mut self, id: u32, now_ms: u64) {
+        if let Some(closed) = self.by_id.get(&id) {
+            self.ends.insert((now_ms + closed.resume_ms, id));
+        }
     }
 
     /// Returns what one is sent that comes back: what it has missed behind number `got`, if that is all there, what has
@@ -69,6 +77,12 @@ impl ClosedClients {
         let missed = kept.frames_behind(got).into_iter().flatten().cloned();
         let end = [control::closed(*code, reason), encode::close(Some(*code), reason)];
         Some(missed.chain(end).collect())
+    }
+
+    /// How many are kept, and what is kept for them, in bytes.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.by_id.len(), self.by_id.values().map(|closed| closed.kept.bytes()).sum())
     }
 
     /// Forgets those whose time is over.

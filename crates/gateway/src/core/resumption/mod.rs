@@ -11,8 +11,11 @@
 //! - `control`: control messages, as bytes;
 //! - `closed`: what is left of a client that the application has closed while it was away;
 //! - `receiving`: what such a client sends;
-//! - `told`: what its worker is told.
+//! - `told`: what its worker is told;
+//! - `check`: what holds between two inputs, for tests and the simulation.
 
+#[cfg(any(test, feature = "internals"))]
+mod check;
 mod closed;
 pub(crate) mod control;
 pub(super) mod kept;
@@ -83,7 +86,10 @@ pub(super) struct Resumable {
 /// A cut.
 #[derive(Debug, Clone, Copy)]
 struct Detached {
-    until_ms: u64,
+    /// Since when, in ms.
+    since_ms: u64,
+    /// That is the time of the cut, and not of an input before it.
+    is_dated: bool,
 }
 
 impl Resumable {
@@ -115,7 +121,12 @@ impl Resumable {
 
     /// Since when its connection is cut, in ms of the shard's clock.
     pub(super) fn detached_since_ms(&self) -> Option<u64> {
-        self.detached.map(|detached| detached.until_ms.saturating_sub(self.policy.resume_ms))
+        self.detached.map(|detached| detached.since_ms)
+    }
+
+    /// When it is given up, as the shard's list has it.
+    fn given_up_ms(&self) -> Option<u64> {
+        self.detached.filter(|cut| cut.is_dated).map(|cut| cut.since_ms + self.policy.resume_ms)
     }
 }
 
@@ -127,11 +138,18 @@ pub(super) struct Resumption {
     /// Those that are detached, with the time at which each is given up, the first one first.
     detached: BTreeSet<(u64, u32)>,
     closed: ClosedClients,
+    /// Clients that were cut off, or closed while they were away, since the last [`advance`](Shard::advance): their time
+    /// begins with the next one, which is due at once. Such an input has no time, and the last that had one may be
+    /// long ago.
+    undated: Vec<u32>,
 }
 
 impl Resumption {
     /// When the next one is given up, in ms.
     pub(super) fn next_ms(&self) -> Option<u64> {
+        if !self.undated.is_empty() {
+            return Some(0);
+        }
         let detached = self.detached.first().map(|(at_ms, _)| *at_ms);
         detached.into_iter().chain(self.closed.next_ms()).min()
     }
@@ -235,10 +253,9 @@ impl<P: Ports> Shard<P> {
         if resumable.is_detached() {
             return true;
         }
-        let until_ms = now_ms + resumable.policy.resume_ms;
-        resumable.detached = Some(Detached { until_ms });
-        self.effects.signals.deadline |= self.resumption.next_ms().is_none_or(|next_ms| until_ms < next_ms);
-        self.resumption.detached.insert((until_ms, key.connection_id()));
+        resumable.detached = Some(Detached { since_ms: now_ms, is_dated: false });
+        self.resumption.undated.push(key.connection_id());
+        self.effects.signals.deadline = true;
         self.settings.counters.detached.add(1);
         self.tokens.pause(key.connection_id());
         self.cut(key);
@@ -314,9 +331,10 @@ impl<P: Ports> Shard<P> {
         let Some(resumable) = &mut client.resumable else { return Attached::Yes(key) };
         (resumable.sent_ms, resumable.asked_ms) = (now_ms, now_ms);
         (resumable.acknowledged, resumable.unacknowledged_bytes) = (resumable.received, 0);
-        if let Some(detached) = resumable.detached.take() {
-            self.resumption.detached.remove(&(detached.until_ms, id));
+        if let Some(until_ms) = resumable.given_up_ms() {
+            self.resumption.detached.remove(&(until_ms, id));
         }
+        resumable.detached = None;
         let is_traced = client.queue.is_traced();
         let resumed = control::resumed(&id_text, resumable.received);
         client.queue = SendQueue::of([prefix, resumed].concat().into());
@@ -331,6 +349,7 @@ impl<P: Ports> Shard<P> {
 
     /// Gives up the clients that have not come back.
     pub(super) fn close_detached(&mut self, now_ms: u64) {
+        self.date_cuts(now_ms);
         self.resumption.closed.forget_old(now_ms, &mut self.resumption.bytes);
         while let Some((until_ms, id)) = self.resumption.detached.first().copied()
             && until_ms <= now_ms
@@ -338,6 +357,22 @@ impl<P: Ports> Shard<P> {
             self.resumption.detached.pop_first();
             if let Some(key) = self.table.key_of(id) {
                 self.close(key, CloseReason::ClientLeft, None);
+            }
+        }
+    }
+
+    /// Lets the time begin of those that were cut off, or closed, since the last call.
+    fn date_cuts(&mut self, now_ms: u64) {
+        for id in std::mem::take(&mut self.resumption.undated) {
+            let resumable = self.table.by_id(id).and_then(|client| client.resumable.as_mut());
+            let Some(resumable) = resumable else {
+                self.resumption.closed.date(id, now_ms);
+                continue;
+            };
+            // It may have come back, and one that was cut off again stands there twice.
+            if let Some(detached) = resumable.detached.as_mut().filter(|detached| !detached.is_dated) {
+                *detached = Detached { since_ms: now_ms, is_dated: true };
+                self.resumption.detached.extend(resumable.given_up_ms().map(|until_ms| (until_ms, id)));
             }
         }
     }
@@ -350,20 +385,23 @@ impl<P: Ports> Shard<P> {
         resumable: Resumable,
         close: &super::close::Close<'_>,
     ) {
-        let Resumable { secret, kept, detached, policy, .. } = resumable;
-        self.resumption.bytes -= kept.bytes();
-        let Some(detached) = detached else { return };
-        self.resumption.detached.remove(&(detached.until_ms, id));
+        self.resumption.bytes -= resumable.kept.bytes();
+        if let Some(until_ms) = resumable.given_up_ms() {
+            self.resumption.detached.remove(&(until_ms, id));
+        }
+        if !resumable.is_detached() {
+            return;
+        }
+        let Resumable { secret, kept, policy, .. } = resumable;
         let is_by_application = matches!(
             close.reason,
             CloseReason::Kicked | CloseReason::Refused | CloseReason::Destroyed | CloseReason::TokenExpired
         );
         if is_by_application && !self.is_stopping() {
-            let until_ms = self.now_ms + policy.resume_ms;
-            self.effects.signals.deadline |=
-                self.resumption.next_ms().is_none_or(|next_ms| until_ms < next_ms);
             let bytes = &mut self.resumption.bytes;
-            self.resumption.closed.insert((until_ms, id), secret, kept, close.last.as_ref(), bytes);
+            self.resumption.closed.insert(id, (secret, policy.resume_ms), kept, close.last.as_ref(), bytes);
+            self.resumption.undated.push(id);
+            self.effects.signals.deadline = true;
         }
     }
 

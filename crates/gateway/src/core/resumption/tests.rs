@@ -213,6 +213,7 @@ fn a_client_that_is_cut_off_misses_nothing_and_its_worker_does_not_notice() {
 fn a_client_that_does_not_come_back_is_closed_when_its_time_is_over() {
     let mut site = Site::new();
     site.shard.read_ended(site.key);
+    site.settle();
     assert_eq!(site.shard.next_deadline(), Some(25_000), "the next look at its line");
     site.shard.advance(59_999);
     assert!(site.shard.connection(site.key).is_some());
@@ -220,6 +221,53 @@ fn a_client_that_does_not_come_back_is_closed_when_its_time_is_over() {
     assert_eq!(testing::told(&site.worker), ["connect 1", "close 1"]);
     assert!(matches!(site.come_back(), Attached::Lost(_, Lost::Expired)));
     assert_eq!(site.shard.resumption.bytes, 0);
+}
+
+#[test]
+fn the_time_of_a_client_begins_with_the_cut_however_long_nothing_has_happened_before() {
+    let mut site = Site::new();
+    site.shard.read_ended(site.key);
+    assert_eq!(site.shard.next_deadline(), Some(0), "an advance says what time it is");
+    site.shard.advance(20_000);
+    assert_eq!(
+        site.shard.table.client(1).unwrap().resumable.as_ref().unwrap().detached_since_ms(),
+        Some(20_000)
+    );
+    site.shard.advance(79_999);
+    assert!(site.shard.connection(site.key).is_some());
+    site.shard.advance(80_000);
+    assert!(site.shard.connection(site.key).is_none());
+}
+
+#[test]
+fn the_time_of_a_client_that_is_closed_while_it_is_away_begins_with_the_close() {
+    let mut site = Site::new();
+    site.shard.read_ended(site.key);
+    site.shard.advance(20_000);
+    site.execute(Command::Kick { connection_id: 1, message: None });
+    site.shard.advance(70_000);
+    site.shard.advance(129_999);
+    assert!(matches!(site.come_back(), Attached::Ended(..)));
+    site.shard.advance(130_000);
+    assert!(matches!(site.come_back(), Attached::Lost(_, Lost::Expired)));
+    assert!(site.shard.left_of_resumption().iter().all(|(_, left)| *left == 0));
+}
+
+#[test]
+fn a_client_that_comes_and_goes_within_one_turn_is_given_up_once() {
+    let mut site = Site::new();
+    for _ in 0..3 {
+        site.shard.read_ended(site.key);
+        assert!(matches!(site.come_back(), Attached::Yes(_)));
+    }
+    site.shard.advance(1_000);
+    site.shard.advance(61_000);
+    assert!(site.shard.connection(site.key).is_some(), "it is there");
+    site.shard.read_ended(site.key);
+    site.shard.advance(61_000);
+    site.shard.advance(121_000);
+    assert_eq!(testing::told(&site.worker), ["connect 1", "close 1"]);
+    assert!(site.shard.left_of_resumption().iter().all(|(_, left)| *left == 0));
 }
 
 #[test]
@@ -288,6 +336,7 @@ fn what_the_application_said_before_it_closed_a_client_that_was_away_is_told_whe
     site.say("before");
     site.execute(Command::Kick { connection_id: 1, message: Some(Payload::plain("bye")) });
     assert_eq!(testing::told(&site.worker), ["connect 1", "close 1"]);
+    site.settle();
     for _ in 0..2 {
         let Attached::Ended(_, frames) = site.come_back() else { panic!("it is not told") };
         let mut client = Client::default();

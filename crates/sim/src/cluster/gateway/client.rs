@@ -11,8 +11,8 @@ use gatewayworker_gateway::internals::{
 };
 use gatewayworker_protocol::ClientId;
 
-use super::closing::Closing;
 use super::{Gateway, Wake};
+use crate::closing::Closing;
 use crate::cluster::observer::Observer;
 use crate::cluster::ports::{SimConnection, SimLink};
 use crate::model::Context;

@@ -3,13 +3,12 @@
 //! A shard is a thread in the gateway; here each of its inputs is a step, in an order that is drawn. What shards
 //! and links share (the directory of workers) is changed in whole steps only.
 //!
-//! - `shard`: a core, its messages and effects; `client`, `closing`: a client's connection,
+//! - `shard`: a core, its messages and effects; `client`: a client's connection,
 //! - `link`: an inner link, `gathering`: a question on it; `epochs`: what both links of a worker are together,
 //! - `checks`: what holds after each step, and at the end.
 
 mod checks;
 mod client;
-mod closing;
 mod epochs;
 mod gathering;
 mod link;

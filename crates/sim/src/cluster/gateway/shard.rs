@@ -11,9 +11,9 @@ use gatewayworker_gateway::internals::{
 };
 use gatewayworker_protocol::CloseReason;
 
-use super::super::ports::{Core, SimConnection, WorkerLink, flush};
-use super::closing::Closing;
+use super::super::ports::{Core, SimConnection, WorkerLink};
 use super::{Gateway, Stage, Wake};
+use crate::closing::{Closing, flush};
 use crate::cluster::observer::Observer;
 use crate::model::Context;
 

@@ -63,6 +63,7 @@ fn another_user_does_not_get_the_client_and_one_that_is_gone_is_nobodys() {
     let mut site = site(90_000);
     assert!(matches!(site.come_back_as(Some(grant("tom", None))), Attached::Lost(_, Lost::Unknown)));
     site.shard.read_ended(site.key);
+    site.settle();
     site.advance(60_000);
     assert!(matches!(site.come_back_as(Some(grant("lena", None))), Attached::Lost(_, Lost::Expired)));
 }

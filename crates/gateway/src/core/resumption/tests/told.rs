@@ -44,6 +44,7 @@ fn a_client_that_does_not_get_its_own_back_is_no_event() {
     site.client.got.clear();
     site.client.attempt = 0;
     site.shard.read_ended(site.key);
+    site.settle();
     site.shard.advance(60_000);
     assert!(matches!(site.come_back(), Attached::Lost(..)));
     assert_eq!(testing::told(&site.worker), ["connect 1", "detached 1", "close 1"]);

@@ -5,8 +5,7 @@
 
 use gatewayworker_gateway::internals::{Flushed, Outbox};
 
-use super::super::ports::flush;
-use crate::network::{ReadOutcome, Socket};
+use crate::network::{ReadOutcome, Socket, Written};
 
 /// All of it with a peer that reads slowly, in ms.
 const SLOW_TIMEOUT_MS: u64 = 3_000;
@@ -17,12 +16,12 @@ const END_TIMEOUT_MS: u64 = 200;
 
 /// A connection that is being closed.
 #[derive(Debug)]
-pub(super) struct Closing {
+pub(crate) struct Closing {
     outbox: Outbox,
     with_close_frame: bool,
     step: Step,
     /// When the step is given up.
-    pub(super) until_ms: u64,
+    pub(crate) until_ms: u64,
     /// A peer that reads slowly has until then for everything.
     slow_until_ms: Option<u64>,
     tail: Vec<u8>,
@@ -37,7 +36,7 @@ enum Step {
 }
 
 impl Closing {
-    pub(super) fn new(outbox: Outbox, with_close_frame: bool, is_slow: bool, now_ms: u64) -> Self {
+    pub(crate) fn new(outbox: Outbox, with_close_frame: bool, is_slow: bool, now_ms: u64) -> Self {
         let limit_ms = now_ms + SLOW_TIMEOUT_MS;
         Self {
             outbox,
@@ -51,7 +50,7 @@ impl Closing {
     }
 
     /// Goes on as far as it can; true when the socket is to be closed.
-    pub(super) fn advance(&mut self, socket: &Socket, now_ms: u64) -> bool {
+    pub(crate) fn advance(&mut self, socket: &Socket, now_ms: u64) -> bool {
         self.discard(socket);
         if self.step == Step::Write {
             match flush(socket, &mut self.outbox) {
@@ -96,6 +95,18 @@ impl Closing {
             }
         }
     }
+}
+
+/// Writes as much of an outbox as the socket takes.
+pub(crate) fn flush(socket: &Socket, outbox: &mut Outbox) -> Flushed {
+    while !outbox.is_empty() {
+        match socket.try_write(outbox.first()) {
+            Written::Bytes(n) => outbox.advance(n),
+            Written::Blocked => return Flushed::Blocked,
+            Written::Broken => return Flushed::Broken,
+        }
+    }
+    Flushed::Empty
 }
 
 /// Says whether the last that a peer has said looks like a close frame, as a simulated client sends it: without
