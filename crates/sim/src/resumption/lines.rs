@@ -16,13 +16,14 @@ use gatewayworker_protocol::ClientId;
 use super::application::{handshake, read_handshake};
 use super::gateway::{ADDRESS, Gateway, Wake};
 use super::ledger::{Answer, Ledger};
-use super::message::{Content, Name, control};
+use super::message::{Name, control};
+use super::opening::{Opening, read_opening, read_token, token};
 use super::ports::{Line, SimConnection};
 use crate::closing::Closing;
 use crate::model::Context;
 use crate::network::{ReadOutcome, Socket};
 use crate::violation::Violation;
-use crate::websocket::{TEXT, take_client_frame};
+use crate::websocket::take_client_frame;
 
 /// How long a connection may take until its first message, in ms.
 const HANDSHAKE_MS: u64 = 500;
@@ -59,12 +60,6 @@ pub(super) struct Open {
     waits: Option<Route<MemoryLink>>,
     /// The core wants to hear when the socket takes bytes again.
     pub(super) waits_writable: bool,
-}
-
-/// The first message of a connection.
-enum Opening {
-    Start,
-    Resume { token: String, attempt: u64, got: u64 },
 }
 
 impl Gateway {
@@ -403,27 +398,6 @@ impl LineTask {
             Stage::Closing(closing) => Some(closing.until_ms),
         }
     }
-}
-
-fn read_opening(message: &[u8]) -> Option<Opening> {
-    let Content::Control(json) = Content::of(TEXT, message) else { return None };
-    let json: serde_json::Value = serde_json::from_slice(json).ok()?;
-    if json.get("start").is_some() {
-        return Some(Opening::Start);
-    }
-    let resume = json.get("resume")?;
-    let (attempt, got) = (resume["try"].as_u64()?, resume["got"].as_u64()?);
-    Some(Opening::Resume { token: resume["token"].as_str()?.to_owned(), attempt, got })
-}
-
-/// The token of a client, which nobody forges here.
-fn token(id: u32, secret: &[u8; 16]) -> String {
-    format!("{id:08x}{:032x}", u128::from_be_bytes(*secret))
-}
-
-fn read_token(token: &str) -> Option<(u32, [u8; 16])> {
-    let (id, secret) = token.split_at_checked(8)?;
-    Some((u32::from_str_radix(id, 16).ok()?, u128::from_str_radix(secret, 16).ok()?.to_be_bytes()))
 }
 
 /// The code of the close frame that is the last of these.

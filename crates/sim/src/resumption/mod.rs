@@ -10,7 +10,8 @@
 //! `on_connect` and `on_close` run once, and not while a client is detached within its time. No more is kept than may
 //! be, and nothing is left at the end.
 //!
-//! - `gateway`, `lines`: the process of the gateway, and its connections; `ports`: what the core is connected to,
+//! - `gateway`, `lines`: the process of the gateway, and its connections; `opening`: their first message; `ports`: what the
+//!   core is connected to,
 //! - `workers`, `application`: what handles events, and what it says,
 //! - `client`, `endpoint`: the process of a client, and what it knows of its connection,
 //! - `ledger`, `life`: what all have seen together; `message`: what is said,
@@ -24,6 +25,7 @@ mod ledger;
 mod life;
 mod lines;
 mod message;
+mod opening;
 mod plan;
 mod ports;
 mod workers;
