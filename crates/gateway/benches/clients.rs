@@ -89,6 +89,19 @@ fn messages(suite: &mut Suite) {
         let broadcast = broadcast.clone();
         move || shard.execute(&broadcast)
     });
+    // As often as the protocol asks for, each client says that it has the messages.
+    let thirty_two = broadcast.repeat(32);
+    let mut shard = BusyShard::connected(100);
+    suite.add("command/32 broadcasts into 100 flushes", {
+        let thirty_two = thirty_two.clone();
+        move || shard.execute(&thirty_two)
+    });
+    let (mut shard, mut sent) = (BusyShard::resuming(100), 0);
+    suite.add("command/32 broadcasts into 100 flushes of gw.1, and their acks", move || {
+        shard.execute(&thirty_two);
+        sent += 32;
+        shard.acknowledge(sent);
+    });
     let mut shard = BusyShard::connected(100);
     let eight = broadcast.repeat(8);
     suite.add("command/8 broadcasts into 100 flushes", move || shard.execute(&eight));

@@ -236,7 +236,7 @@ pub struct BusyShard {
     link: Arc<WorkerLink>,
     state: LinkState,
     inbox: Inbox,
-    key: Key,
+    keys: Vec<Key>,
     /// What is sent to a socket that is closed fails.
     _sink: UdpSocket,
 }
@@ -269,6 +269,31 @@ impl BusyShard {
         Self::connected_with(n, worker, Compression::Agreed(Window::Bits15), config)
     }
 
+    /// One whose clients keep their connection over cuts.
+    ///
+    /// # Panics
+    /// As [`connected`](Self::connected).
+    pub fn resuming(n: u32) -> Self {
+        let worker = Peer { features: testing::OURS, epoch: 1, process: Some(1) };
+        let config = Config { resume: true, ..Config::default() };
+        Self::connected_with(n, worker, Compression::Off, config)
+    }
+
+    /// Each client acknowledges the messages up to this number.
+    ///
+    /// # Panics
+    /// When they were not sent as many.
+    pub fn acknowledge(&mut self, number: u64) {
+        let ack = format!("\u{1}{{\"ack\":{number}}}");
+        let frame = [&[0x81, 0x80 | ack.len() as u8, 0, 0, 0, 0], ack.as_bytes()].concat();
+        let now_ms = self.shard.now_ms();
+        for key in &self.keys {
+            let (mut frame, mut inbox) = (frame.clone(), Inbox::default());
+            let reading = self.shard.input(|core| core.receive(*key, &mut inbox, &mut frame, now_ms));
+            assert!(matches!(reading, Reading::More));
+        }
+    }
+
     fn connected_with(n: u32, worker: Peer, compression: Compression, config: Config) -> Self {
         let config = Config { shards: 1, ..config };
         let capacity = Capacity::new(&config, None).expect("no limit on files");
@@ -291,7 +316,7 @@ impl BusyShard {
                 let permit = ConnectionPermit::acquire(&listener).expect("there is one for each");
                 let socket = crate::socket::Socket::Plain(into(&sink));
                 shard.insert(NewClient {
-                    resume: None,
+                    resume: listener.policy.resume.map(|policy| (policy, [7; 16])),
                     connection_id,
                     seq: connection_id.into(),
                     address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
@@ -303,7 +328,7 @@ impl BusyShard {
             })
             .collect();
         let inbox = Inbox::new(&listener.policy, Vec::new());
-        Self { shard, link, state, inbox, key: keys[0], _sink: sink }
+        Self { shard, link, state, inbox, keys, _sink: sink }
     }
 
     /// The first client sends a frame, which becomes an event in its worker's link: how many
@@ -313,7 +338,7 @@ impl BusyShard {
     /// When the frame is no message.
     pub fn receive(&mut self, frame: &mut [u8]) -> usize {
         let now_ms = self.shard.now_ms();
-        let (key, inbox) = (self.key, &mut self.inbox);
+        let (key, inbox) = (self.keys[0], &mut self.inbox);
         let reading = self.shard.input(|core| core.receive(key, inbox, frame, now_ms));
         assert!(matches!(reading, Reading::More));
         let mut bytes = 0;

@@ -153,3 +153,24 @@ async fn dashboard_and_alerts_name_metrics_that_exist_and_the_dashboard_shows_th
         assert!(GUIDE.contains(&format!("job_name: {job}\n")) && DASHBOARD.contains(job), "{job}");
     }
 }
+
+#[test]
+fn panels_of_the_dashboard_have_ids_of_their_own_and_do_not_overlap() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let span = |panel: &Value, at: &str, len: &str| {
+        let [at, len] = [at, len].map(|key| panel["gridPos"][key].as_u64().unwrap());
+        at..at + len
+    };
+    for (n, one) in panels.iter().enumerate() {
+        for other in &panels[..n] {
+            let titles = (&other["title"], &one["title"]);
+            assert_ne!(one["id"], other["id"], "{titles:?}");
+            let overlaps = |at, len| {
+                let (one, other) = (span(one, at, len), span(other, at, len));
+                one.start < other.end && other.start < one.end
+            };
+            assert!(!(overlaps("x", "w") && overlaps("y", "h")), "{titles:?}");
+        }
+    }
+}
