@@ -128,10 +128,12 @@ impl<P: Ports> Shard<P> {
         }
         let Encoding { frame: encoding, compressed } = sent;
         let kept = if compressed.is_some() { kept.clone() } else { frames.alone(encoding) };
-        if !self.keep(key, kept) {
+        let (together, budget) = (&mut self.resumption, self.settings.outbox_budget);
+        if let Some(resumable) = &mut client.resumable
+            && !resumable.keep(kept, together, budget, self.now_ms)
+        {
             return true;
         }
-        let Some(client) = self.table.get(key) else { return false };
         let limits = limits(client, self.settings.outbox_budget);
         let blocked_bytes = &mut self.blocked_bytes;
         let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);

@@ -20,6 +20,9 @@ pub(in crate::core) struct Kept {
     bytes: usize,
 }
 
+/// Who has had room for so many frames is busy, and soon needs it again: it is given back only when the line is checked.
+const BUSY: usize = 32;
+
 /// An acknowledgement of a message that was never sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::core) struct NeverSent;
@@ -62,12 +65,23 @@ impl Kept {
         if to > self.last() {
             return Err(NeverSent);
         }
+        if to == self.last() {
+            // The usual case: the client has all.
+            self.frames.clear();
+            (self.before, self.bytes) = (to, 0);
+            if self.frames.capacity() < BUSY {
+                self.free_room();
+            }
+        }
         while self.before < to && self.forget_oldest() {}
+        Ok(())
+    }
+
+    /// Gives the room for frames back where there are none: a client that is idle needs none.
+    pub(in crate::core) fn free_room(&mut self) {
         if self.frames.is_empty() {
-            // Acknowledgements are rare: an idle client needs no room.
             self.frames = VecDeque::new();
         }
-        Ok(())
     }
 
     /// The frames behind number `got`; `None` where some are forgotten, or that number was never sent.
@@ -103,9 +117,22 @@ mod tests {
         assert_eq!(numbers(&kept), [3, 4, 5]);
         kept.acknowledge(5).unwrap();
         assert_eq!((kept.last(), kept.bytes()), (5, 0));
-        assert_eq!(kept.frames.capacity(), 0, "an idle client holds no memory for messages");
+        assert_eq!(kept.frames.capacity(), 0, "a quiet client holds no memory for messages");
         kept.push(Bytes::from_static(b"six"));
         assert_eq!(kept.last(), 6);
+    }
+
+    #[test]
+    fn a_busy_client_keeps_its_room_until_it_is_idle() {
+        let mut kept = kept(40);
+        kept.acknowledge(40).unwrap();
+        assert!(kept.frames.capacity() >= 40);
+        kept.push(Bytes::from_static(b"one more"));
+        kept.free_room();
+        assert_eq!(numbers(&kept), b"o");
+        kept.acknowledge(41).unwrap();
+        kept.free_room();
+        assert_eq!((kept.frames.capacity(), kept.bytes()), (0, 0));
     }
 
     #[test]

@@ -109,6 +109,25 @@ impl Resumable {
         }
     }
 
+    /// Keeps a frame, and forgets the oldest ones where the client, or all together, have more than they may: `budget`.
+    /// Returns whether the frame is to be sent, too: not while the client is detached.
+    #[inline]
+    pub(super) fn keep(
+        &mut self,
+        frame: Bytes,
+        together: &mut Resumption,
+        budget: usize,
+        now_ms: u64,
+    ) -> bool {
+        let others = together.bytes - self.kept.bytes();
+        self.kept.push(frame);
+        let limit = self.policy.resume_bytes.min(budget.saturating_sub(others));
+        while self.kept.bytes() > limit && self.kept.forget_oldest() {}
+        together.bytes = others + self.kept.bytes();
+        self.sent_ms = now_ms;
+        !self.is_detached()
+    }
+
     /// How often it hears from the gateway, in ms.
     pub(super) fn ping_ms(&self) -> u64 {
         self.policy.ping_ms
@@ -225,20 +244,11 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Keeps a frame for a client. Returns whether it is to be sent, too: not while the client is detached.
-    pub(super) fn keep(&mut self, key: Key, frame: Bytes) -> bool {
-        let now_ms = self.now_ms;
-        let budget = self.settings.outbox_budget;
+    fn keep(&mut self, key: Key, frame: Bytes) -> bool {
         let Some(resumable) = self.table.get(key).and_then(|client| client.resumable.as_mut()) else {
             return true;
         };
-        let before = resumable.kept.bytes();
-        resumable.kept.push(frame);
-        let others = self.resumption.bytes - before;
-        let limit = resumable.policy.resume_bytes.min(budget.saturating_sub(others));
-        while resumable.kept.bytes() > limit && resumable.kept.forget_oldest() {}
-        self.resumption.bytes = others + resumable.kept.bytes();
-        resumable.sent_ms = now_ms;
-        !resumable.is_detached()
+        resumable.keep(frame, &mut self.resumption, self.settings.outbox_budget, self.now_ms)
     }
 
     /// The client's connection is cut: it may come back. Returns `false` where it may not, and is to be closed.
@@ -414,6 +424,7 @@ impl<P: Ports> Shard<P> {
         let silent_since_ms = client.silent_since_ms;
         let Some(resumable) = &mut client.resumable else { return };
         let ping_ms = resumable.policy.ping_ms;
+        resumable.kept.free_room();
         if resumable.is_detached() {
             return self.timers.insert(now_ms + ping_ms, key);
         }
