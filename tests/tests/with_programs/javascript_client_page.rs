@@ -145,11 +145,14 @@ pub(crate) async fn with_a_gateway_that_does_not_know_it_the_library_is_a_plain_
     assert_eq!(page.eval::<usize>("heard.length").await.unwrap(), 2, "pings are not shown");
     assert_eq!(events(&page).await, ["open"]);
     cluster.restart_gateway(0).await;
-    page.wait_for("events.join() === 'open,close,open' && heard.length === 3", LIMIT).await.unwrap();
+    page.wait_for("events.at(-1) === 'open' && heard.length === 3", LIMIT).await.unwrap();
     cable.pull();
     page.wait_for("client.state === 'connecting'", LIMIT).await.unwrap();
     page.eval::<Value>("client.send('said while away')").await.unwrap();
     cable.plug();
     page.wait_for("heard.at(-1) === 'said while away'", LIMIT).await.unwrap();
-    assert_eq!(events(&page).await, ["open", "close", "open", "close", "open"]);
+    let mut events = events(&page).await;
+    // Each attempt that fails meanwhile is a `close`, too.
+    events.dedup();
+    assert_eq!(events, ["open", "close", "open", "close", "open"]);
 }
