@@ -25,7 +25,6 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{DetachedLinkSocket, LinkPeer, LinkReader, LinkStream, LinkWriter};
@@ -498,8 +497,7 @@ impl AskShards for Link {
     }
 
     fn clock_start_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        (now.as_millis() as u64).saturating_sub(self.shard.now_ms())
+        self.shard.clock_start_ms()
     }
 
     async fn inspect(&mut self, request: InspectRequest) -> Result<Bytes, LinkError> {

@@ -160,6 +160,11 @@ impl ShardThread {
         self.started.elapsed().as_millis() as u64
     }
 
+    /// Returns when that clock began, in milliseconds since 1970, by the system's clock of now.
+    pub(crate) fn clock_start_ms(&self) -> u64 {
+        trace::unix_ms().saturating_sub(self.now_ms())
+    }
+
     /// Waits until a time of that clock.
     pub(crate) async fn sleep_until_ms(&self, at_ms: u64) {
         sleep_until(self.started + Duration::from_millis(at_ms)).await;
