@@ -602,6 +602,13 @@ mod tests {
         <Cli as clap::CommandFactory>::command().debug_assert();
     }
 
+    /// The settings that these flags of a table make, without a file.
+    fn of_flags(table: &str, given: &[(&str, &str)]) -> Config {
+        let flags = given.iter().map(|(name, value)| format!("--{table}-{name}={value}"));
+        let arguments = ["worker".to_owned()].into_iter().chain(flags);
+        Config::load(&<Cli as clap::Parser>::try_parse_from(arguments).unwrap()).unwrap()
+    }
+
     #[test]
     fn each_flag_for_http_sets_its_key() {
         let given = [
@@ -617,10 +624,7 @@ mod tests {
             ("read-timeout-ms", "7"),
             ("request-timeout-ms", "8"),
         ];
-        let flags = given.map(|(name, value)| format!("--http-{name}={value}"));
-        let cli =
-            <Cli as clap::Parser>::try_parse_from([&["worker".to_owned()], &flags[..]].concat()).unwrap();
-        let config = Config::<NoSettings>::load(&cli).unwrap();
+        let config = of_flags("http", &given);
         let mut expected = HttpConfig::new("127.0.0.1:1", SecretKey::new("0123456789abcdef"));
         expected.allowed_origins = vec!["https://a".into(), "https://b".into()];
         expected.trusted_proxies = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
@@ -646,12 +650,7 @@ mod tests {
             ("max-groups", "5"),
             ("max-memory-bytes", "6"),
         ];
-        let flags = given.map(|(name, value)| format!("--history-{name}={value}"));
-        let load = |flags: &[String]| {
-            let arguments = [&["worker".to_owned()], flags].concat();
-            Config::<NoSettings>::load(&<Cli as clap::Parser>::try_parse_from(arguments).unwrap())
-        };
-        let config = load(&flags).unwrap();
+        let config = of_flags("history", &given);
         let mut expected = HistoryConfig::at("redis://10.0.0.9/");
         expected.max_messages = 2;
         expected.max_age_ms = 3;
@@ -660,7 +659,7 @@ mod tests {
         expected.max_memory_bytes = 6;
         assert_eq!(config.history, expected);
         assert_eq!(config.split().0.history, expected);
-        let refused = load(&["--history-max-messages=0".to_owned()]).unwrap().validate().unwrap_err();
+        let refused = of_flags("history", &[("max-messages", "0")]).validate().unwrap_err();
         assert_eq!(refused.to_string(), "history.max_messages = 0: from 1 to 10000");
     }
 
