@@ -4,7 +4,7 @@
 //! connection that is given up without a word stays half-open for a while: the gateway may not know.
 
 use super::application::handshake;
-use super::endpoint::{Endpoint, Heard, State};
+use super::endpoint::{Endpoint, Received, State};
 use super::ledger::Ledger;
 use super::message::{Content, Name};
 use super::{Act, Cut, GATEWAY};
@@ -61,7 +61,7 @@ pub(super) struct Client {
 struct Line {
     socket: Socket,
     opened_ms: u64,
-    heard_ms: u64,
+    last_received_ms: u64,
     received: usize,
     /// It is cut when so much has arrived.
     cut_at: Option<usize>,
@@ -109,7 +109,7 @@ impl Client {
         }
         match self.endpoint.state {
             State::Open if !line.reads => None,
-            State::Open => Some(line.heard_ms + self.options.ping_ms * 3 / 2 + SLACK_MS),
+            State::Open => Some(line.last_received_ms + self.options.ping_ms * 3 / 2 + SLACK_MS),
             _ => Some(line.opened_ms + ANSWER_MS),
         }
     }
@@ -208,7 +208,7 @@ impl Client {
         self.line = Some(Line {
             socket: context.connect(GATEWAY, PORT),
             opened_ms: context.now_ms,
-            heard_ms: context.now_ms,
+            last_received_ms: context.now_ms,
             received: 0,
             cut_at: self.cuts_next.take(),
             reads: true,
@@ -298,10 +298,10 @@ impl Client {
             }
             match line.socket.try_read(&mut scratch[..most.min(4096)]) {
                 ReadOutcome::Bytes(n) => {
-                    (line.heard_ms, line.received) = (context.now_ms, line.received + n);
+                    (line.last_received_ms, line.received) = (context.now_ms, line.received + n);
                     self.endpoint.receive(&scratch[..n]);
-                    while let Some(heard) = self.endpoint.next(context.rng)? {
-                        self.hear(heard, ledger, context)?;
+                    while let Some(received) = self.endpoint.next(context.rng)? {
+                        self.take(received, ledger, context)?;
                     }
                 }
                 ReadOutcome::Empty => return Ok(()),
@@ -318,31 +318,33 @@ impl Client {
         }
     }
 
-    fn hear(
+    fn take(
         &mut self,
-        heard: Heard,
+        received: Received,
         ledger: &mut Ledger,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let Some(line) = &self.line else { return Ok(()) };
         let id = self.endpoint.greeting.as_ref().map(|greeting| greeting.id);
-        if !matches!(heard, Heard::Data(_)) {
-            context.note(|| format!("{heard:?}, as {id:08x?}"));
+        if !matches!(received, Received::Data(_)) {
+            context.note(|| format!("{received:?}, as {id:08x?}"));
         }
-        match heard {
-            Heard::Greeted | Heard::Resumed => Ok(()),
-            Heard::Data(message) => id.map_or(Ok(()), |id| ledger.gets(id, &message)),
-            Heard::Lost(why) => ensure(why == "expired" || why == "behind", "the-lost-are-told-why", || why),
-            Heard::Closed(code) => {
+        match received {
+            Received::Greeted | Received::Resumed => Ok(()),
+            Received::Data(message) => id.map_or(Ok(()), |id| ledger.gets(id, &message)),
+            Received::Lost(why) => {
+                ensure(why == "expired" || why == "behind", "the-lost-are-told-why", || why)
+            }
+            Received::Closed(code) => {
                 id.map_or(Ok(()), |id| ledger.is_told_closed(id, code))?;
                 self.endpoint.begin_anew();
                 Ok(())
             }
-            Heard::Close { .. } if line.leaves_until_ms.is_some() => {
+            Received::Close { .. } if line.leaves_until_ms.is_some() => {
                 self.drop_line();
                 Ok(())
             }
-            Heard::Close { code, is_answered } => {
+            Received::Close { code, is_answered } => {
                 let lies = line.lies;
                 if is_answered {
                     id.map_or(Ok(()), |id| ledger.is_closed(id, code))?;

@@ -12,9 +12,9 @@ use crate::websocket::{BINARY, CLOSE, PONG, ServerFrames, TEXT, client_frame};
 /// What it says that it has got, beyond what it has, where it lies.
 const LIE: u64 = 1_000_000;
 
-/// What something arrived means to the client.
+/// What something that was received means to the client.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Received {
     /// It is a new client.
     Greeted,
     /// It is the same client.
@@ -38,7 +38,7 @@ pub(super) enum State {
     Starting,
     /// `resume` is said.
     Resuming,
-    /// `lost` is heard: `hello` follows.
+    /// `lost` was received: `hello` follows.
     Lost,
     /// It was answered.
     Open,
@@ -217,32 +217,32 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the gateway says what it must not.
-    pub(super) fn next(&mut self, rng: &mut Rng) -> Result<Option<Heard>, Violation> {
+    pub(super) fn next(&mut self, rng: &mut Rng) -> Result<Option<Received>, Violation> {
         while let Some(frame) = self.frames.take()? {
-            let heard = match frame.opcode {
-                CLOSE => Some(self.hear_close(&frame.payload)),
+            let received = match frame.opcode {
+                CLOSE => Some(self.receive_close(&frame.payload)),
                 TEXT | BINARY => match Content::of(frame.opcode, &frame.payload) {
-                    Content::Data(message) => Some(self.hear_data(message, rng)?),
-                    Content::Control(json) => self.hear_control(json, rng)?,
+                    Content::Data(message) => Some(self.receive_data(message, rng)?),
+                    Content::Control(json) => self.receive_control(json, rng)?,
                 },
                 PONG => None,
                 opcode => return Err(wrong(format!("a frame with the opcode {opcode}"))),
             };
-            if heard.is_some() {
-                return Ok(heard);
+            if received.is_some() {
+                return Ok(received);
             }
         }
         Ok(None)
     }
 
-    fn hear_close(&mut self, payload: &[u8]) -> Heard {
+    fn receive_close(&mut self, payload: &[u8]) -> Received {
         let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
         let is_answered = matches!(self.state, State::Open | State::Ended);
         self.state = if is_answered { State::Ended } else { State::Away };
-        Heard::Close { code, is_answered }
+        Received::Close { code, is_answered }
     }
 
-    fn hear_data(&mut self, message: Message, rng: &mut Rng) -> Result<Heard, Violation> {
+    fn receive_data(&mut self, message: Message, rng: &mut Rng) -> Result<Received, Violation> {
         match self.state {
             State::Open => {}
             State::Resuming => self.has_data = true,
@@ -252,10 +252,10 @@ impl Endpoint {
         if self.got - self.told >= self.ack_every {
             self.acknowledge(rng);
         }
-        Ok(Heard::Data(message))
+        Ok(Received::Data(message))
     }
 
-    fn hear_control(&mut self, json: &[u8], rng: &mut Rng) -> Result<Option<Heard>, Violation> {
+    fn receive_control(&mut self, json: &[u8], rng: &mut Rng) -> Result<Option<Received>, Violation> {
         let text = String::from_utf8_lossy(json);
         let json: serde_json::Value =
             serde_json::from_slice(json).map_err(|error| wrong(format!("{error}: {text}")))?;
@@ -268,7 +268,7 @@ impl Endpoint {
             let id = id.ok_or_else(|| wrong(format!("no client's id: {text}")))?;
             self.greeting = Some(Greeting { id, token: text_of(&hello["token"]) });
             self.state = State::Open;
-            return Ok(Some(Heard::Greeted));
+            return Ok(Some(Received::Greeted));
         }
         if let Some(got) = json["resumed"]["got"].as_u64() {
             ensure(is_first && self.state == State::Resuming, RULE, || format!("not first: {text}"))?;
@@ -276,18 +276,18 @@ impl Endpoint {
             self.is_acknowledged(got)?;
             (self.state, self.answered, self.told) = (State::Open, self.attempt, self.got);
             (self.acknowledged + 1..=self.sent).for_each(|number| self.write(number, rng));
-            return Ok(Some(Heard::Resumed));
+            return Ok(Some(Received::Resumed));
         }
         if let Some(why) = json["lost"].get("why") {
             ensure(is_first && self.state == State::Resuming, RULE, || format!("not first: {text}"))?;
             self.begin_anew();
             self.state = State::Lost;
-            return Ok(Some(Heard::Lost(text_of(why))));
+            return Ok(Some(Received::Lost(text_of(why))));
         }
         if let Some(code) = json["closed"]["code"].as_u64() {
             ensure(self.state == State::Resuming, RULE, || format!("not instead of resumed: {text}"))?;
             self.state = State::Ended;
-            return Ok(Some(Heard::Closed(code as u16)));
+            return Ok(Some(Received::Closed(code as u16)));
         }
         ensure(self.state == State::Open, RULE, || format!("when it is {:?}: {text}", self.state))?;
         if let Some(got) = json["ack"].as_u64() {

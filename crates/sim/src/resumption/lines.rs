@@ -58,7 +58,7 @@ pub(super) struct Open {
     inbox: Inbox,
     /// It is not read from until its events can go somewhere.
     waits: Option<Route<MemoryLink>>,
-    /// The core wants to hear when the socket takes bytes again.
+    /// The core wants to know when the socket takes bytes again.
     pub(super) waits_writable: bool,
 }
 
